@@ -1,0 +1,37 @@
+//! What is true: a configuration in which every reference resolves and every value is in range.
+//!
+//! Nothing here is optional that is not meant to be, and nothing is a string that has a type.
+//! [`Config::parse`] is the only constructor that takes what people write; the wire form has its
+//! own, equally strict one.
+
+mod certificate;
+mod entry_point;
+mod route;
+mod service;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub use certificate::{Certificate, InvalidCertificate, PublicNames};
+pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
+pub use route::{Route, RouteTimeouts};
+pub use service::{Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
+
+use crate::value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName};
+
+/// Objects of one kind by name. Shared, so that a new configuration reuses what did not change.
+pub type Objects<N, T> = BTreeMap<N, Arc<T>>;
+
+/// A whole, valid configuration.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Where clients connect.
+    pub entry_points: Objects<EntryPointName, EntryPoint>,
+    /// Single servers.
+    pub backends: Objects<BackendName, Backend>,
+    /// Pools of backends and how to use them.
+    pub services: Objects<ServiceName, Service>,
+    /// Which requests go to which service.
+    pub routes: Objects<RouteName, Route>,
+    /// What TLS entry points show to clients.
+    pub certificates: Objects<CertificateName, Certificate>,
+}

@@ -44,7 +44,7 @@ impl BackendUrl {
         let scheme = match scheme {
             "http" => Scheme::Http,
             later if LATER.contains(&later) => {
-                return Err(InvalidValue::new(
+                return Err(InvalidValue::not_yet(
                     format!("this version does not speak `{later}` to a backend yet"),
                     "use http:// for now",
                 ));

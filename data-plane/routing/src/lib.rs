@@ -1,1 +1,27 @@
-//! stub
+//! Which route takes a request.
+//!
+//! A [`RouteTable`] is built from parsed rules and answers [`RouteTable::find`] for the head of a
+//! request, without I/O, lock, allocation or a regular expression compiled on the way (two
+//! exceptions inside a single matcher: a query that must be decoded before an expression is run
+//! on it, and the scratch space the `regex` crate keeps per expression and thread). The proxy
+//! serves traffic by it; [`RouteTable::trace`] explains the same decision by the same code to the
+//! person asking why.
+//!
+//! The answer is always that of reading all routes by priority (higher first, then by name) and
+//! taking the first whose rule holds. An index over hosts and paths only leaves out routes that
+//! cannot hold, so that ten thousand routes cost about what ten do.
+//!
+//! It does not normalise: the caller passes the path in the form its rules are written for, and
+//! the client's address as it should be seen.
+
+mod condition;
+mod index;
+mod matcher;
+mod request;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use request::RequestHead;
+pub use table::{RouteEntry, RouteTable, Verdict};

@@ -90,9 +90,7 @@ impl Bundle {
     pub(crate) fn index(&self) -> BTreeMap<(&str, &str), &[u8]> {
         self.files
             .iter()
-            .map(|file| {
-                ((file.document.as_str(), file.path.as_str()), file.content.0.as_slice())
-            })
+            .map(|file| ((file.document.as_str(), file.path.as_str()), file.content.0.as_slice()))
             .collect()
     }
 

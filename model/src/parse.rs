@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Parsed},
     diagnostic::{Diagnostic, Diagnostics, Severity, code},
     document::{At, Document},
-    value::{Duration, InvalidValue},
+    value::Duration,
 };
 
 impl Config {
@@ -72,11 +72,6 @@ impl Faults<'_> {
 
     fn warn(&mut self, at: At, code: &str, message: String, help: impl Into<String>) {
         self.report(Severity::Warning, Some(at), code, message, help.into());
-    }
-
-    fn invalid(&mut self, at: At, fault: InvalidValue) {
-        let code = if fault.not_yet { code::NOT_YET } else { code::INVALID_VALUE };
-        self.error(at, code, fault.message, fault.help.unwrap_or_default());
     }
 
     fn report(

@@ -79,9 +79,7 @@ impl Rule {
     pub fn parse(text: &str) -> Result<Self, Vec<InvalidRule>> {
         let expr = parser::parse(text)?;
         let text = text.into();
-        Ok(Self {
-            parsed: Arc::new(Parsed { text, expr }),
-        })
+        Ok(Self { parsed: Arc::new(Parsed { text, expr }) })
     }
 
     /// The text as it was written.

@@ -33,17 +33,10 @@ pub(crate) enum PathCondition<'r> {
 /// The conditions of `expr`; never empty.
 pub(crate) fn alternatives(expr: &Expr) -> Vec<Condition<'_>> {
     let found = of(expr, false);
-    if found.contains(&ANYTHING) {
-        vec![ANYTHING]
-    } else {
-        found
-    }
+    if found.contains(&ANYTHING) { vec![ANYTHING] } else { found }
 }
 
-const ANYTHING: Condition<'static> = Condition {
-    host: None,
-    path: PathCondition::Any,
-};
+const ANYTHING: Condition<'static> = Condition { host: None, path: PathCondition::Any };
 
 /// The conditions of `expr`, or of its negation: `!(a || b)` is `!a && !b`, and a negated matcher
 /// asks nothing that can be looked up.
@@ -59,18 +52,11 @@ fn of(expr: &Expr, is_negated: bool) -> Vec<Condition<'_>> {
 
 fn leaf(matcher: &Matcher) -> Condition<'_> {
     match matcher {
-        Matcher::Host(host) => Condition {
-            host: Some(host),
-            ..ANYTHING
-        },
-        Matcher::Path(path) => Condition {
-            path: PathCondition::Exactly(path.as_str()),
-            ..ANYTHING
-        },
-        Matcher::PathPrefix(prefix) => Condition {
-            path: below(prefix.as_str()),
-            ..ANYTHING
-        },
+        Matcher::Host(host) => Condition { host: Some(host), ..ANYTHING },
+        Matcher::Path(path) => {
+            Condition { path: PathCondition::Exactly(path.as_str()), ..ANYTHING }
+        }
+        Matcher::PathPrefix(prefix) => Condition { path: below(prefix.as_str()), ..ANYTHING },
         _ => ANYTHING,
     }
 }
@@ -79,10 +65,7 @@ fn leaf(matcher: &Matcher) -> Condition<'_> {
 /// [`MAX_SEGMENTS`] segments.
 fn below(prefix: &str) -> PathCondition<'_> {
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    let cut = prefix
-        .match_indices('/')
-        .nth(MAX_SEGMENTS)
-        .map_or(prefix.len(), |(i, _)| i);
+    let cut = prefix.match_indices('/').nth(MAX_SEGMENTS).map_or(prefix.len(), |(i, _)| i);
     match &prefix[..cut] {
         "" => PathCondition::Any,
         prefix => PathCondition::Below(prefix),
@@ -113,9 +96,7 @@ fn all(parts: &[Expr], is_negated: bool) -> Vec<Condition<'_>> {
             }
             continue;
         }
-        let pairs = found
-            .iter()
-            .flat_map(|one| more.iter().map(move |two| both(*one, *two)));
+        let pairs = found.iter().flat_map(|one| more.iter().map(move |two| both(*one, *two)));
         found = pairs.collect();
     }
     found
@@ -168,15 +149,9 @@ mod tests {
 
     #[test]
     fn a_conjunction_asks_for_host_and_path() {
-        assert_eq!(
-            conditions("Host(`a`) && PathPrefix(`/b/`) && Method(`GET`)"),
-            ["a /b/*"]
-        );
+        assert_eq!(conditions("Host(`a`) && PathPrefix(`/b/`) && Method(`GET`)"), ["a /b/*"]);
         assert_eq!(conditions("PathPrefix(`/b`) && Path(`/b/c`)"), ["* /b/c"]);
-        assert_eq!(
-            conditions("PathPrefix(`/b`) && PathPrefix(`/b/c`)"),
-            ["* /b/c/*"]
-        );
+        assert_eq!(conditions("PathPrefix(`/b`) && PathPrefix(`/b/c`)"), ["* /b/c/*"]);
         assert_eq!(conditions("Host(`*.b`) && Host(`a.b`)"), ["a.b *"]);
     }
 
@@ -208,14 +183,8 @@ mod tests {
             each.join(" || ")
         };
         let hosts = or("Host", 20).replace('/', "");
-        assert_eq!(
-            conditions(&format!("({hosts}) && ({})", or("Path", 20))).len(),
-            20
-        );
-        assert_eq!(
-            conditions(&format!("Host(`a`) && ({})", or("Path", 100))),
-            ["a *"]
-        );
+        assert_eq!(conditions(&format!("({hosts}) && ({})", or("Path", 20))).len(), 20);
+        assert_eq!(conditions(&format!("Host(`a`) && ({})", or("Path", 100))), ["a *"]);
         assert_eq!(conditions(&or("Path", 100)), ["* *"]);
     }
 
@@ -223,9 +192,6 @@ mod tests {
     fn a_deep_prefix_is_looked_up_by_its_first_segments() {
         let deep = "/a".repeat(40);
         let cut = "/a".repeat(MAX_SEGMENTS);
-        assert_eq!(
-            conditions(&format!("PathPrefix(`{deep}`)")),
-            [format!("* {cut}/*")]
-        );
+        assert_eq!(conditions(&format!("PathPrefix(`{deep}`)")), [format!("* {cut}/*")]);
     }
 }

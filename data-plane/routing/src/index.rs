@@ -68,10 +68,7 @@ impl Index {
 
     /// The routes that a request for `host` (in lower case) and `path` can be for.
     pub(crate) fn candidates<'t>(&'t self, host: &str, path: &str) -> Candidates<'t> {
-        let mut candidates = Candidates {
-            lists: [&[]; MAX_LISTS],
-            count: 0,
-        };
+        let mut candidates = Candidates { lists: [&[]; MAX_LISTS], count: 0 };
         if let Some(paths) = self.by_host.get(host) {
             paths.collect(path, &mut candidates);
         }
@@ -114,10 +111,7 @@ impl<'t> Candidates<'t> {
         if list.is_empty() {
             return;
         }
-        debug_assert!(
-            self.count < MAX_LISTS,
-            "MAX_LISTS counts every list there can be"
-        );
+        debug_assert!(self.count < MAX_LISTS, "MAX_LISTS counts every list there can be");
         self.lists[self.count] = list;
         self.count += 1;
     }
@@ -128,11 +122,7 @@ impl Iterator for Candidates<'_> {
 
     fn next(&mut self) -> Option<Rank> {
         let lists = &mut self.lists[..self.count];
-        let rank = lists
-            .iter()
-            .filter_map(|list| list.first())
-            .min()
-            .copied()?;
+        let rank = lists.iter().filter_map(|list| list.first()).min().copied()?;
         for list in lists {
             if let [first, rest @ ..] = *list
                 && *first == rank

@@ -34,20 +34,15 @@ fn is_match(matcher: &Matcher, seen: &Seen<'_>) -> bool {
         Matcher::Method(method) => head.method.as_str() == method.as_str(),
         // A header may stand on several lines, each a value of its own. They are not split at
         // commas: whether a comma separates depends on the header.
-        Matcher::Header { name, value } => head
-            .headers
-            .get_all(name.as_str())
-            .iter()
-            .any(|line| line == &**value),
+        Matcher::Header { name, value } => {
+            head.headers.get_all(name.as_str()).iter().any(|line| line == &**value)
+        }
         Matcher::HeaderRegexp { name, pattern } => {
             let mut lines = head.headers.get_all(name.as_str()).iter();
             lines.any(|line| pattern.is_match(line.as_bytes()))
         }
-        Matcher::Query { name, value } => values(head.query, name).any(|found| {
-            value
-                .as_ref()
-                .is_none_or(|value| decoded(found).eq(value.bytes()))
-        }),
+        Matcher::Query { name, value } => values(head.query, name)
+            .any(|found| value.as_ref().is_none_or(|value| decoded(found).eq(value.bytes()))),
         Matcher::QueryRegexp { name, pattern } => {
             values(head.query, name).any(|found| is_match_decoded(pattern, found))
         }
@@ -65,9 +60,7 @@ fn is_host(pattern: &HostPattern, host: &str) -> bool {
 
 /// The name that a wildcard must have to take `host`: all but its first label.
 pub(crate) fn wildcard_parent(host: &str) -> Option<&str> {
-    host.split_once('.')
-        .filter(|(label, _)| !label.is_empty())
-        .map(|(_, parent)| parent)
+    host.split_once('.').filter(|(label, _)| !label.is_empty()).map(|(_, parent)| parent)
 }
 
 /// Whole segments, so that `/cart` does not take `/cartoon`. A prefix with a trailing slash asks
@@ -79,13 +72,10 @@ fn is_below(prefix: &str, path: &str) -> bool {
 
 /// The values, still encoded, of the parameters called `name`. One without `=` has the empty value.
 fn values<'q>(query: Option<&'q str>, name: &str) -> impl Iterator<Item = &'q str> {
-    query
-        .into_iter()
-        .flat_map(|query| query.split('&'))
-        .filter_map(move |pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (!pair.is_empty() && decoded(key).eq(name.bytes())).then_some(value)
-        })
+    query.into_iter().flat_map(|query| query.split('&')).filter_map(move |pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (!pair.is_empty() && decoded(key).eq(name.bytes())).then_some(value)
+    })
 }
 
 /// The bytes of `text` with `+` as a space and `%XX` as its byte. A `%` that begins no escape is
@@ -114,10 +104,7 @@ fn hex(digit: u8) -> Option<u8> {
 /// Allocates only for a value that is encoded: an expression needs it in one piece.
 fn is_match_decoded(pattern: &RegexPattern, value: &str) -> bool {
     let is_encoded = value.bytes().any(|b| matches!(b, b'%' | b'+'));
-    let value: Cow<'_, [u8]> = if is_encoded {
-        decoded(value).collect()
-    } else {
-        value.as_bytes().into()
-    };
+    let value: Cow<'_, [u8]> =
+        if is_encoded { decoded(value).collect() } else { value.as_bytes().into() };
     pattern.is_match(&value)
 }

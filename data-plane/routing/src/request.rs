@@ -45,20 +45,13 @@ impl HostBuffer {
 impl<'a> Seen<'a> {
     /// Brings `head` into form; `buffer` is only written when the host has upper case letters.
     pub(crate) fn new(head: &RequestHead<'a>, buffer: &'a mut HostBuffer) -> Self {
-        Self {
-            head: *head,
-            host: canonical(head.host, buffer),
-            client: head.client.to_canonical(),
-        }
+        Self { head: *head, host: canonical(head.host, buffer), client: head.client.to_canonical() }
     }
 }
 
 fn canonical<'a>(host: &'a str, buffer: &'a mut HostBuffer) -> &'a str {
     let host = host.strip_suffix('.').unwrap_or(host);
-    let host = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if !host.bytes().any(|b| b.is_ascii_uppercase()) {
         return if host.len() > MAX_HOST { "" } else { host };
     }

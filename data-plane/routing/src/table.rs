@@ -53,11 +53,7 @@ impl<T> RouteTable<T> {
     /// Among routes of equal priority and name the one given first goes first.
     pub fn build(routes: impl IntoIterator<Item = RouteEntry<T>>) -> Self {
         let mut routes: Vec<RouteEntry<T>> = routes.into_iter().collect();
-        routes.sort_by(|a, b| {
-            b.priority
-                .cmp(&a.priority)
-                .then_with(|| a.name.cmp(&b.name))
-        });
+        routes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         let mut index = Index::default();
         for (rank, route) in routes.iter().enumerate() {
             for condition in alternatives(route.rule.expr()) {
@@ -72,9 +68,7 @@ impl<T> RouteTable<T> {
         let mut buffer = HostBuffer::new();
         let seen = Seen::new(head, &mut buffer);
         let mut candidates = self.candidates(&seen);
-        candidates
-            .find(|route| is_held(route, &seen))
-            .map(|route| &route.target)
+        candidates.find(|route| is_held(route, &seen)).map(|route| &route.target)
     }
 
     /// What every route says to `head`, in the order they are asked: [`find`](Self::find) gives
@@ -103,9 +97,7 @@ impl<T> RouteTable<T> {
         let mut buffer = HostBuffer::new();
         let seen = Seen::new(head, &mut buffer);
         let mut count = 0;
-        self.candidates(&seen)
-            .inspect(|_| count += 1)
-            .find(|route| is_held(route, &seen));
+        self.candidates(&seen).inspect(|_| count += 1).find(|route| is_held(route, &seen));
         count
     }
 }

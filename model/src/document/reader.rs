@@ -1,5 +1,7 @@
 //! Reads nodes into typed, spanned values and gathers every fault on the way.
 
+use std::fmt::Write;
+
 use ipnet::IpNet;
 
 use super::{Document, Named, Protocol};
@@ -68,7 +70,7 @@ impl<'a> Reader<'a> {
     pub(super) fn document(&mut self, node: &Node) -> Option<Document> {
         match node.value {
             Value::Null => Some(Document::default()),
-            _ => Document::read(node, self),
+            _ => <Document as Read>::read(node, self),
         }
     }
 
@@ -258,7 +260,7 @@ impl<T: Read> Read for Vec<T> {
         for (index, item) in items.iter().enumerate() {
             let last = reader.path.last_mut().map(|last| {
                 let plain = last.len();
-                last.push_str(&format!("[{index}]"));
+                let _ = write!(last, "[{index}]");
                 plain
             });
             list.extend(T::read(item, reader));
@@ -304,8 +306,16 @@ macro_rules! leaves {
     )*};
 }
 leaves!(
-    BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, ListenAddress,
-    RouteName, ServiceName, Weight
+    BackendName,
+    BackendUrl,
+    ByteSize,
+    CertificateName,
+    Duration,
+    EntryPointName,
+    ListenAddress,
+    RouteName,
+    ServiceName,
+    Weight
 );
 
 macro_rules! whole_numbers {
@@ -339,7 +349,10 @@ impl Leaf for bool {
         match text {
             "true" => Ok(true),
             "false" => Ok(false),
-            _ => Err(InvalidValue::new(format!("`{text}` is neither true nor false"), "write true or false")),
+            _ => Err(InvalidValue::new(
+                format!("`{text}` is neither true nor false"),
+                "write true or false",
+            )),
         }
     }
 }

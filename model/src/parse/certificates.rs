@@ -26,7 +26,9 @@ impl Faults<'_> {
             self.path = vec!["certificates".to_owned(), name.value.to_string()];
             let chain = self.part(name, written, &files, Part::Chain);
             let key = self.part(name, written, &files, Part::Key);
-            let (Some((chain, at)), Some((key, key_at))) = (chain, key) else { continue };
+            let (Some((chain, at)), Some((key, key_at))) = (chain, key) else {
+                continue;
+            };
             match Certificate::from_pem(&chain, &key, name.value.as_str() == DEFAULT) {
                 Ok(certificate) => {
                     self.validity(at, &certificate, now);

@@ -33,9 +33,9 @@ impl Faults<'_> {
                 self.missing("entry_points", name, "address", "address: \"0.0.0.0:8000\"");
                 continue;
             };
-            let taken = entry_points.iter().find(|(_, other)| {
-                other.address == address.value && address.value.0.port() != 0
-            });
+            let taken = entry_points
+                .iter()
+                .find(|(_, other)| other.address == address.value && address.value.0.port() != 0);
             if let Some((other, _)) = taken {
                 let message = format!("{} is the address of `{other}` already", address.value);
                 let help = "give one of the two another port";
@@ -65,7 +65,9 @@ impl Faults<'_> {
         written: Option<&document::EntryPointTimeouts>,
     ) -> EntryPointTimeouts {
         let default = EntryPointTimeouts::default();
-        let Some(written) = written else { return default };
+        let Some(written) = written else {
+            return default;
+        };
         self.within("timeouts", |faults| EntryPointTimeouts {
             // No limit here would let any client hold a connection for ever with one byte.
             header: faults.positive("header", written.header.as_ref(), default.header),
@@ -76,7 +78,9 @@ impl Faults<'_> {
 
     fn limits(&mut self, written: Option<&document::Limits>) -> Limits {
         let default = Limits::default();
-        let Some(written) = written else { return default };
+        let Some(written) = written else {
+            return default;
+        };
         self.within("limits", |faults| Limits {
             connections: written.connections.as_ref().map_or(default.connections, |n| n.value),
             request_line: faults.head_size(
@@ -111,7 +115,9 @@ impl Faults<'_> {
         written: Option<&Spanned<ByteSize>>,
         default: ByteSize,
     ) -> ByteSize {
-        let Some(written) = written else { return default };
+        let Some(written) = written else {
+            return default;
+        };
         if !(256..=MOST_HEAD).contains(&written.value.0) {
             self.within(key, |faults| {
                 let message = format!("{} is out of range", written.value);
@@ -124,7 +130,9 @@ impl Faults<'_> {
 
 fn keep_alive(written: Option<&document::KeepAlive>) -> KeepAlive {
     let default = KeepAlive::default();
-    let Some(written) = written else { return default };
+    let Some(written) = written else {
+        return default;
+    };
     KeepAlive {
         max_requests: written.max_requests.as_ref().map_or(0, |n| n.value),
         max_time: written.max_time.as_ref().map_or(Duration::ZERO, |d| d.value),

@@ -38,8 +38,7 @@ impl Faults<'_> {
                 continue;
             };
             let rule = Arc::new(rule.value.clone());
-            let priority =
-                written.priority.as_ref().map_or(rule.default_priority(), |p| p.value);
+            let priority = written.priority.as_ref().map_or(rule.default_priority(), |p| p.value);
             let timeouts = written.timeouts.as_ref().map(timeouts).unwrap_or_default();
             let Some(service) = service else { continue };
             let route = Route { rule, entry_points, priority, service, timeouts };
@@ -71,8 +70,7 @@ impl Faults<'_> {
                 [] => None,
                 _ => {
                     let help = format!("write service: NAME, one of {}", known.join(", "));
-                    let message =
-                        "there are several services and the route names none".to_owned();
+                    let message = "there are several services and the route names none".to_owned();
                     self.error(name.at, code::MISSING, message, help);
                     None
                 }
@@ -149,8 +147,12 @@ impl Faults<'_> {
             self.error(at, code::MISSING, message.to_owned(), help);
             return BTreeMap::new();
         }
-        let Some(service) = services.keys().next() else { return BTreeMap::new() };
-        let Ok(rule) = Rule::parse(EVERYTHING) else { return BTreeMap::new() };
+        let Some(service) = services.keys().next() else {
+            return BTreeMap::new();
+        };
+        let Ok(rule) = Rule::parse(EVERYTHING) else {
+            return BTreeMap::new();
+        };
         let route = Route {
             priority: rule.default_priority(),
             rule: Arc::new(rule),
@@ -224,7 +226,8 @@ impl Faults<'_> {
         for (name, written) in document.entry_points.iter().flatten() {
             if let Some(tls) = &written.tls {
                 self.path = vec!["entry_points".to_owned(), name.value.to_string(), "tls".into()];
-                let message = "clients without a matching server name get a self-signed certificate";
+                let message =
+                    "clients without a matching server name get a self-signed certificate";
                 let help = "add certificates: { default: { cert_file: ..., key_file: ... } }";
                 self.warn(tls.at, code::NO_CERTIFICATE, message.to_owned(), help);
             }
@@ -234,7 +237,8 @@ impl Faults<'_> {
 }
 
 fn timeouts(written: &document::ServiceTimeouts) -> RouteTimeouts {
-    let value = |written: &Option<Spanned<crate::value::Duration>>| written.as_ref().map(|d| d.value);
+    let value =
+        |written: &Option<Spanned<crate::value::Duration>>| written.as_ref().map(|d| d.value);
     RouteTimeouts {
         connect: value(&written.connect),
         response_header: value(&written.response_header),

@@ -34,9 +34,8 @@ impl Faults<'_> {
         backends: &Objects<BackendName, Backend>,
     ) -> Objects<ServiceName, Service> {
         let shared = document.health_check.as_ref();
-        let shared = shared.and_then(|check| {
-            self.within("health_check", |faults| faults.health_check(check))
-        });
+        let shared =
+            shared.map(|check| self.within("health_check", |faults| faults.health_check(check)));
         let written = document.services.as_deref().unwrap_or_default();
         if written.is_empty() {
             return self.default_service(backends, shared);
@@ -94,7 +93,7 @@ impl Faults<'_> {
             }
         });
         let health_check = match &written.health_check {
-            Some(check) => self.within("health_check", |faults| faults.health_check(check)),
+            Some(check) => Some(self.within("health_check", |faults| faults.health_check(check))),
             None => shared.cloned(),
         };
         let timeouts = written.timeouts.as_ref();
@@ -112,7 +111,9 @@ impl Faults<'_> {
 
     fn service_timeouts(&mut self, written: Option<&document::ServiceTimeouts>) -> ServiceTimeouts {
         let default = ServiceTimeouts::default();
-        let Some(written) = written else { return default };
+        let Some(written) = written else {
+            return default;
+        };
         let response = written.response_header.as_ref();
         ServiceTimeouts {
             connect: self.positive("connect", written.connect.as_ref(), default.connect),
@@ -124,7 +125,9 @@ impl Faults<'_> {
 
     fn pool(&mut self, written: Option<&document::Pool>) -> Pool {
         let default = Pool::default();
-        let Some(written) = written else { return default };
+        let Some(written) = written else {
+            return default;
+        };
         Pool {
             max_idle: written.max_idle.as_ref().map_or(default.max_idle, |n| n.value),
             idle_timeout: self.positive(
@@ -135,7 +138,7 @@ impl Faults<'_> {
         }
     }
 
-    fn health_check(&mut self, written: &document::HealthCheck) -> Option<HealthCheck> {
+    fn health_check(&mut self, written: &document::HealthCheck) -> HealthCheck {
         let path = match &written.path {
             Some(path) => path.value.clone(),
             None => "/".to_owned(),
@@ -149,8 +152,7 @@ impl Faults<'_> {
                 faults.error(at, code::INVALID_VALUE, message, help);
             });
         }
-        let interval =
-            self.positive("interval", written.interval.as_ref(), Duration::from_secs(5));
+        let interval = self.positive("interval", written.interval.as_ref(), Duration::from_secs(5));
         // A short interval without a time-out of its own still makes sense.
         let usual = Duration::from_secs(1);
         let default = if usual < interval {
@@ -163,20 +165,24 @@ impl Faults<'_> {
             && timeout >= interval
         {
             self.within("timeout", |faults| {
-                let message =
-                    format!("the time-out ({timeout}) is not shorter than the interval ({interval})");
+                let message = format!(
+                    "the time-out ({timeout}) is not shorter than the interval ({interval})"
+                );
                 let help = "checks of one backend do not overlap: shorten the time-out";
                 faults.error(written.at, code::CONFLICT, message, help);
             });
         }
-        let healthy_threshold = self.threshold("healthy_threshold", &written.healthy_threshold, 2);
+        let healthy_threshold =
+            self.threshold("healthy_threshold", written.healthy_threshold.as_ref(), 2);
         let unhealthy_threshold =
-            self.threshold("unhealthy_threshold", &written.unhealthy_threshold, 3);
-        Some(HealthCheck { path, interval, timeout, healthy_threshold, unhealthy_threshold })
+            self.threshold("unhealthy_threshold", written.unhealthy_threshold.as_ref(), 3);
+        HealthCheck { path, interval, timeout, healthy_threshold, unhealthy_threshold }
     }
 
-    fn threshold(&mut self, key: &str, written: &Option<Spanned<u16>>, default: u16) -> u16 {
-        let Some(written) = written else { return default };
+    fn threshold(&mut self, key: &str, written: Option<&Spanned<u16>>, default: u16) -> u16 {
+        let Some(written) = written else {
+            return default;
+        };
         if written.value == 0 {
             self.within(key, |faults| {
                 let message = "zero checks in a row decide nothing".to_owned();

@@ -74,9 +74,9 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Or(parts) => join(f, parts, " || ", |part| matches!(part, Self::Or(_))),
-            Self::And(parts) => join(f, parts, " && ", |part| {
-                matches!(part, Self::Or(_) | Self::And(_))
-            }),
+            Self::And(parts) => {
+                join(f, parts, " && ", |part| matches!(part, Self::Or(_) | Self::And(_)))
+            }
             Self::Not(inner) => match **inner {
                 Self::And(_) | Self::Or(_) => write!(f, "!({inner})"),
                 Self::Not(_) | Self::Match(_) => write!(f, "!{inner}"),
@@ -122,19 +122,11 @@ impl fmt::Display for Matcher {
                 write!(f, "HeaderRegexp({name}, {pattern})")
             }
             Self::Query { name, value: None } => write!(f, "Query({})", quote(name)),
-            Self::Query {
-                name,
-                value: Some(value),
-            } => {
+            Self::Query { name, value: Some(value) } => {
                 write!(f, "Query({}, {})", quote(name), quote(value))
             }
             Self::QueryRegexp { name, pattern } => {
-                write!(
-                    f,
-                    "QueryRegexp({}, {})",
-                    quote(name),
-                    quote(pattern.as_str())
-                )
+                write!(f, "QueryRegexp({}, {})", quote(name), quote(pattern.as_str()))
             }
             Self::ClientIp(network) if network.prefix_len() == network.max_prefix_len() => {
                 write!(f, "ClientIP(`{}`)", network.addr())

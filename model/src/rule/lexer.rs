@@ -43,11 +43,7 @@ pub(super) fn lex(text: &str) -> Lexed<'_> {
     let mut lexer = Lexer {
         text,
         at: 0,
-        lexed: Lexed {
-            tokens: Vec::new(),
-            faults: Vec::new(),
-            is_complete: true,
-        },
+        lexed: Lexed { tokens: Vec::new(), faults: Vec::new(), is_complete: true },
     };
     lexer.run();
     lexer.lexed
@@ -92,11 +88,7 @@ impl<'t> Lexer<'t> {
                 '\'' => {
                     self.raw('\'');
                     let help = "write it in backticks or double quotes";
-                    self.fault(
-                        start..self.at,
-                        "a value does not stand in single quotes",
-                        help,
-                    );
+                    self.fault(start..self.at, "a value does not stand in single quotes", help);
                 }
                 '"' => self.quoted(),
                 _ if is_name(c) => {
@@ -125,11 +117,7 @@ impl<'t> Lexer<'t> {
 
     fn fault(&mut self, span: Range<usize>, message: &str, help: &str) {
         let help = Some(help.to_owned()).filter(|help| !help.is_empty());
-        self.lexed.faults.push(InvalidRule {
-            span,
-            message: message.to_owned(),
-            help,
-        });
+        self.lexed.faults.push(InvalidRule { span, message: message.to_owned(), help });
     }
 
     fn operator(&mut self, c: char, whole: &str, token: Token<'t>) {
@@ -154,11 +142,7 @@ impl<'t> Lexer<'t> {
 
     fn unclosed(&mut self, quote: char) {
         let help = format!("close it with {quote}");
-        self.fault(
-            self.at..self.text.len(),
-            "this value is never closed",
-            &help,
-        );
+        self.fault(self.at..self.text.len(), "this value is never closed", &help);
         self.lexed.is_complete = false;
     }
 
@@ -199,15 +183,8 @@ impl<'t> Lexer<'t> {
         let rest = &self.text[self.at..];
         let is_known = |c: char| c.is_whitespace() || is_name(c) || "()!,&|`'\"".contains(c);
         let length = rest.find(is_known).unwrap_or(rest.len());
-        let message = format!(
-            "`{}` has no meaning in a rule",
-            rest[..length].escape_debug()
-        );
-        let help = if rest.starts_with('=') {
-            "write Header(`name`, `value`)"
-        } else {
-            ""
-        };
+        let message = format!("`{}` has no meaning in a rule", rest[..length].escape_debug());
+        let help = if rest.starts_with('=') { "write Header(`name`, `value`)" } else { "" };
         self.fault(self.at..self.at + length, &message, help);
         self.at += length;
     }

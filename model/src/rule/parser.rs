@@ -19,40 +19,15 @@ const MAX_FAULTS: usize = 16;
 /// Every matcher: its name, how it is written, and how many values it takes.
 const KINDS: [(Kind, &str, &str, &[usize]); 11] = [
     (Kind::Host, "Host", "Host(`example.com`)", &[1]),
-    (
-        Kind::HostRegexp,
-        "HostRegexp",
-        "HostRegexp(`^.+\\.example\\.com$`)",
-        &[1],
-    ),
+    (Kind::HostRegexp, "HostRegexp", "HostRegexp(`^.+\\.example\\.com$`)", &[1]),
     (Kind::Path, "Path", "Path(`/cart`)", &[1]),
     (Kind::PathPrefix, "PathPrefix", "PathPrefix(`/cart`)", &[1]),
-    (
-        Kind::PathRegexp,
-        "PathRegexp",
-        "PathRegexp(`\\.css$`)",
-        &[1],
-    ),
+    (Kind::PathRegexp, "PathRegexp", "PathRegexp(`\\.css$`)", &[1]),
     (Kind::Method, "Method", "Method(`GET`)", &[1]),
     (Kind::Header, "Header", "Header(`name`, `value`)", &[2]),
-    (
-        Kind::HeaderRegexp,
-        "HeaderRegexp",
-        "HeaderRegexp(`name`, `expression`)",
-        &[2],
-    ),
-    (
-        Kind::Query,
-        "Query",
-        "Query(`name`) or Query(`name`, `value`)",
-        &[1, 2],
-    ),
-    (
-        Kind::QueryRegexp,
-        "QueryRegexp",
-        "QueryRegexp(`name`, `expression`)",
-        &[1, 2],
-    ),
+    (Kind::HeaderRegexp, "HeaderRegexp", "HeaderRegexp(`name`, `expression`)", &[2]),
+    (Kind::Query, "Query", "Query(`name`) or Query(`name`, `value`)", &[1, 2]),
+    (Kind::QueryRegexp, "QueryRegexp", "QueryRegexp(`name`, `expression`)", &[1, 2]),
     (Kind::ClientIp, "ClientIP", "ClientIP(`192.0.2.0/24`)", &[1]),
 ];
 
@@ -77,29 +52,17 @@ type Argument = (Range<usize>, String);
 /// Parses `text`, or gives its faults in order.
 pub(super) fn parse(text: &str) -> Result<Expr, Vec<InvalidRule>> {
     if text.len() > MAX_LENGTH {
-        let message = format!(
-            "the rule is {} bytes long, the most is {MAX_LENGTH}",
-            text.len()
-        );
+        let message = format!("the rule is {} bytes long, the most is {MAX_LENGTH}", text.len());
         let help = Some("split it into several routes".to_owned());
-        return Err(vec![InvalidRule {
-            span: 0..text.len(),
-            message,
-            help,
-        }]);
+        return Err(vec![InvalidRule { span: 0..text.len(), message, help }]);
     }
     let mut lexed = lex(text);
     if !lexed.is_complete {
         lexed.faults.truncate(MAX_FAULTS);
         return Err(lexed.faults);
     }
-    let mut parser = Parser {
-        tokens: &lexed.tokens,
-        at: 0,
-        terms: 0,
-        faults: lexed.faults,
-        is_stopped: false,
-    };
+    let mut parser =
+        Parser { tokens: &lexed.tokens, at: 0, terms: 0, faults: lexed.faults, is_stopped: false };
     let expr = parser.rule();
     let mut faults = parser.faults;
     match expr {
@@ -163,11 +126,7 @@ impl<'t> Parser<'t> {
             match self.peek() {
                 Token::And => self.advance(),
                 Token::Name(word) if self.is_word(&["and", "or"]) => {
-                    let operator = if word.eq_ignore_ascii_case("or") {
-                        "||"
-                    } else {
-                        "&&"
-                    };
+                    let operator = if word.eq_ignore_ascii_case("or") { "||" } else { "&&" };
                     let message = format!("`{word}` is not an operator");
                     self.fault(self.span(), &message, &format!("write `{operator}`"));
                     self.advance();
@@ -206,11 +165,7 @@ impl<'t> Parser<'t> {
         let span = self.span();
         if depth > MAX_DEPTH {
             let message = format!("the rule nests deeper than {MAX_DEPTH} levels");
-            self.fault(
-                span,
-                &message,
-                "take parentheses or `!` out, or split the route",
-            );
+            self.fault(span, &message, "take parentheses or `!` out, or split the route");
             self.stop();
             return None;
         }
@@ -220,11 +175,7 @@ impl<'t> Parser<'t> {
                 let inner = self.or(depth + 1);
                 while self.eat(&Token::Comma) {
                     let comma = self.tokens[self.at - 1].span.clone();
-                    self.fault(
-                        comma,
-                        "`,` separates values, not matchers",
-                        "write `||` or `&&`",
-                    );
+                    self.fault(comma, "`,` separates values, not matchers", "write `||` or `&&`");
                     self.or(depth + 1);
                 }
                 if !self.eat(&Token::Close) {
@@ -343,9 +294,7 @@ impl<'t> Parser<'t> {
         let message = format!("`{name}` takes {takes}, this has {}", arguments.len());
         // Traefik v2 took several here and meant any of them.
         let help = if counts == [1] && !arguments.is_empty() {
-            let each = arguments
-                .iter()
-                .map(|(_, value)| format!("{name}({})", quote(value)));
+            let each = arguments.iter().map(|(_, value)| format!("{name}({})", quote(value)));
             format!("write {}", each.collect::<Vec<_>>().join(" || "))
         } else {
             format!("write {usage}")
@@ -368,25 +317,16 @@ impl<'t> Parser<'t> {
             Kind::Header => {
                 let name = self.value(first, HeaderName::parse);
                 let value = self.value(second?, header_value);
-                Matcher::Header {
-                    name: name?,
-                    value: value?,
-                }
+                Matcher::Header { name: name?, value: value? }
             }
             Kind::HeaderRegexp => {
                 let name = self.value(first, HeaderName::parse);
                 let pattern = self.value(second?, RegexPattern::parse);
-                Matcher::HeaderRegexp {
-                    name: name?,
-                    pattern: pattern?,
-                }
+                Matcher::HeaderRegexp { name: name?, pattern: pattern? }
             }
             Kind::Query => {
                 let name = first.1.as_str().into();
-                Matcher::Query {
-                    name,
-                    value: second.map(|(_, value)| value.as_str().into()),
-                }
+                Matcher::Query { name, value: second.map(|(_, value)| value.as_str().into()) }
             }
             Kind::QueryRegexp => {
                 let name = first.1.as_str().into();
@@ -470,11 +410,7 @@ impl<'t> Parser<'t> {
             return;
         }
         let help = Some(help.to_owned()).filter(|help| !help.is_empty());
-        self.faults.push(InvalidRule {
-            span,
-            message: message.to_owned(),
-            help,
-        });
+        self.faults.push(InvalidRule { span, message: message.to_owned(), help });
         if self.faults.len() >= MAX_FAULTS {
             self.stop();
         }
@@ -484,11 +420,7 @@ impl<'t> Parser<'t> {
 /// One part is itself; with a faulty part there is no whole.
 fn combine(parts: Vec<Option<Expr>>, operator: fn(Vec<Expr>) -> Expr) -> Option<Expr> {
     let mut parts: Vec<Expr> = parts.into_iter().collect::<Option<_>>()?;
-    if parts.len() == 1 {
-        parts.pop()
-    } else {
-        Some(operator(parts))
-    }
+    if parts.len() == 1 { parts.pop() } else { Some(operator(parts)) }
 }
 
 /// What may have been meant by an unknown matcher.

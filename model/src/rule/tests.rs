@@ -6,10 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn expr(text: &str) -> Expr {
-    Rule::parse(text)
-        .unwrap_or_else(|faults| panic!("{text}: {faults:?}"))
-        .expr()
-        .clone()
+    Rule::parse(text).unwrap_or_else(|faults| panic!("{text}: {faults:?}")).expr().clone()
 }
 
 fn faults(text: &str) -> Vec<InvalidRule> {
@@ -20,11 +17,7 @@ fn faults(text: &str) -> Vec<InvalidRule> {
 fn fault(text: &str) -> (&str, String, String) {
     let mut faults = faults(text);
     assert_eq!(faults.len(), 1, "{text}: {faults:?}");
-    let InvalidRule {
-        span,
-        message,
-        help,
-    } = faults.remove(0);
+    let InvalidRule { span, message, help } = faults.remove(0);
     (&text[span], message, help.unwrap_or_default())
 }
 
@@ -60,20 +53,14 @@ fn every_matcher_is_read() {
 
 #[test]
 fn names_of_matchers_are_read_in_any_letter_case() {
-    assert_eq!(
-        expr("HOST(`a`) && pathprefix(`/b`)"),
-        expr("Host(`a`) && PathPrefix(`/b`)")
-    );
+    assert_eq!(expr("HOST(`a`) && pathprefix(`/b`)"), expr("Host(`a`) && PathPrefix(`/b`)"));
 }
 
 #[test]
 fn not_binds_tighter_than_and_and_and_tighter_than_or() {
     let read = expr("!Host(`a`) && PathPrefix(`/b`) || Host(`c`)");
     let not_a = Expr::Not(Box::new(host("a")));
-    assert_eq!(
-        read,
-        Expr::Or(vec![Expr::And(vec![not_a, prefix("/b")]), host("c")])
-    );
+    assert_eq!(read, Expr::Or(vec![Expr::And(vec![not_a, prefix("/b")]), host("c")]));
 }
 
 #[test]
@@ -95,9 +82,7 @@ fn space_and_lines_do_not_count_and_a_comma_may_end_the_values() {
 #[test]
 fn double_quotes_take_escapes_and_backticks_do_not() {
     let value = |text: &str| match expr(text) {
-        Expr::Match(Matcher::Query {
-            value: Some(value), ..
-        }) => value.into_string(),
+        Expr::Match(Matcher::Query { value: Some(value), .. }) => value.into_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(
@@ -109,21 +94,12 @@ fn double_quotes_take_escapes_and_backticks_do_not() {
 
 #[test]
 fn hosts_are_brought_to_one_form() {
-    assert_eq!(
-        expr("Host(`Shop.Example.COM.`)"),
-        expr("Host(`shop.example.com`)")
-    );
+    assert_eq!(expr("Host(`Shop.Example.COM.`)"), expr("Host(`shop.example.com`)"));
     assert_eq!(expr("Host(`[2001:DB8::0:1]`)"), expr("Host(`2001:db8::1`)"));
     assert_eq!(expr("Method(`get`)"), expr("Method(`GET`)"));
     assert_eq!(expr("Header(`X-Team`, `B`)"), expr("Header(`x-team`, `B`)"));
-    assert_eq!(
-        expr("ClientIP(`10.1.2.3/8`)"),
-        expr("ClientIP(`10.0.0.0/8`)")
-    );
-    assert_eq!(
-        expr("ClientIP(`::ffff:10.0.0.0/104`)"),
-        expr("ClientIP(`10.0.0.0/8`)")
-    );
+    assert_eq!(expr("ClientIP(`10.1.2.3/8`)"), expr("ClientIP(`10.0.0.0/8`)"));
+    assert_eq!(expr("ClientIP(`::ffff:10.0.0.0/104`)"), expr("ClientIP(`10.0.0.0/8`)"));
 }
 
 #[test]
@@ -134,10 +110,7 @@ fn a_query_regexp_without_expression_is_a_query() {
 #[test]
 fn the_default_priority_is_the_length_of_the_text() {
     let rule = Rule::parse("Host(`a`)  ").unwrap();
-    assert_eq!(
-        (rule.default_priority(), rule.as_str()),
-        (11, "Host(`a`)  ")
-    );
+    assert_eq!((rule.default_priority(), rule.as_str()), (11, "Host(`a`)  "));
 }
 
 #[test]
@@ -162,11 +135,7 @@ fn an_unknown_matcher_is_named_with_the_likely_one() {
     assert_eq!(fault("PathPrefx(`/a`)").2, "did you mean `PathPrefix`?");
     assert_eq!(fault("Headers(`a`, `b`)").2, "did you mean `Header`?");
     assert_eq!(fault("Methods(`GET`)").0, "Methods");
-    assert!(
-        fault("Cookie(`a`)")
-            .2
-            .starts_with("the matchers are Host, ")
-    );
+    assert!(fault("Cookie(`a`)").2.starts_with("the matchers are Host, "));
     assert!(fault("HostSNI(`*`)").2.contains("TCP"));
 }
 
@@ -177,11 +146,7 @@ fn values_that_could_never_match_are_refused_with_what_to_write() {
         ("Host(`a.example:8080`)", "has a port", "Host(`a.example`)"),
         ("Host(``)", "empty", "leave `Host` out"),
         ("Host(`*`)", "not a wildcard", "every host"),
-        (
-            "Host(`**.a.b`)",
-            "not a wildcard",
-            "HostRegexp(`\\.a\\.b$`)",
-        ),
+        ("Host(`**.a.b`)", "not a wildcard", "HostRegexp(`\\.a\\.b$`)"),
         ("Host(`a.*.b`)", "not a wildcard", "HostRegexp"),
         ("Host(`{name:[a-z]+}.b`)", "holds `{`", "HostRegexp"),
         ("Host(`a..b`)", "label", ""),
@@ -191,17 +156,9 @@ fn values_that_could_never_match_are_refused_with_what_to_write() {
         ("Method(`G T`)", "not an HTTP method", ""),
         ("Header(`x y`, `z`)", "not a header name", ""),
         ("HeaderRegexp(`x`, `(`)", "does not compile", ""),
-        (
-            "HostRegexp(`{name:[a-z]+}.b`)",
-            "does not compile",
-            "without `{name:…}`",
-        ),
+        ("HostRegexp(`{name:[a-z]+}.b`)", "does not compile", "without `{name:…}`"),
         ("PathRegexp(`(\\w{200}){200}`)", "more than 1 MiB", ""),
-        (
-            "ClientIP(`10.0.0/8`)",
-            "neither an IP address",
-            "192.0.2.0/24",
-        ),
+        ("ClientIP(`10.0.0/8`)", "neither an IP address", "192.0.2.0/24"),
     ] {
         let (_, said, offered) = fault(text);
         assert!(said.contains(message), "{text}: {said}");
@@ -251,14 +208,8 @@ fn mistakes_in_the_grammar_are_shown_where_they_are() {
 fn all_faults_are_given_at_once_in_the_order_of_the_text() {
     let text = "Host(`a:1`) & Pth(`/x`) && (Method(`G T`) || Header(`a b`, `\x01`)";
     let found = faults(text);
-    let parts: Vec<&str> = found
-        .iter()
-        .map(|fault| &text[fault.span.clone()])
-        .collect();
-    assert_eq!(
-        parts,
-        ["`a:1`", "&", "Pth", "(", "`G T`", "`a b`", "`\x01`"]
-    );
+    let parts: Vec<&str> = found.iter().map(|fault| &text[fault.span.clone()]).collect();
+    assert_eq!(parts, ["`a:1`", "&", "Pth", "(", "`G T`", "`a b`", "`\x01`"]);
 }
 
 #[test]
@@ -266,29 +217,16 @@ fn a_rule_is_bounded_in_length_depth_and_terms() {
     let nested = |n: usize| format!("{}Host(`a`){}", "(".repeat(n), ")".repeat(n));
     assert!(Rule::parse(&nested(MAX_DEPTH)).is_ok());
     assert!(fault(&nested(MAX_DEPTH + 1)).1.contains("deeper"));
-    assert!(
-        fault(&format!("{}Host(`a`)", "!".repeat(5_000)))
-            .1
-            .contains("deeper")
-    );
+    assert!(fault(&format!("{}Host(`a`)", "!".repeat(5_000))).1.contains("deeper"));
     let terms = |n: usize| vec!["Host(`a`)"; n].join("||");
     assert!(Rule::parse(&terms(MAX_TERMS)).is_ok());
     assert!(fault(&terms(MAX_TERMS + 1)).1.contains("256 matchers"));
-    assert!(
-        fault(&format!("Path(`/{}`)", "a".repeat(MAX_LENGTH)))
-            .1
-            .contains("bytes long")
-    );
+    assert!(fault(&format!("Path(`/{}`)", "a".repeat(MAX_LENGTH))).1.contains("bytes long"));
 }
 
 #[test]
 fn a_text_of_nothing_but_faults_reports_a_few() {
-    for text in [
-        ")".repeat(8_000),
-        "(".repeat(8_000),
-        "Foo() ".repeat(1_000),
-        "& ".repeat(4_000),
-    ] {
+    for text in [")".repeat(8_000), "(".repeat(8_000), "Foo() ".repeat(1_000), "& ".repeat(4_000)] {
         assert!((1..=16).contains(&faults(&text).len()));
     }
 }
@@ -309,10 +247,8 @@ fn matcher() -> impl Strategy<Value = Matcher> {
         path().prop_map(Matcher::PathPrefix),
         pattern().prop_map(Matcher::PathRegexp),
         "[a-zA-Z]{1,7}".prop_map(|text| Matcher::Method(MethodName::parse(&text).unwrap())),
-        (name(), "[ -~`\"\\\\é]{0,9}").prop_map(|(name, value)| Matcher::Header {
-            name,
-            value: value.into()
-        }),
+        (name(), "[ -~`\"\\\\é]{0,9}")
+            .prop_map(|(name, value)| Matcher::Header { name, value: value.into() }),
         (name(), pattern()).prop_map(|(name, pattern)| Matcher::HeaderRegexp { name, pattern }),
         (text(), prop::option::of(text())).prop_map(|(name, value)| Matcher::Query { name, value }),
         (text(), pattern()).prop_map(|(name, pattern)| Matcher::QueryRegexp { name, pattern }),
@@ -323,15 +259,13 @@ fn matcher() -> impl Strategy<Value = Matcher> {
 }
 
 fn any_expr() -> impl Strategy<Value = Expr> {
-    matcher()
-        .prop_map(Expr::Match)
-        .prop_recursive(5, 24, 4, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 2..4).prop_map(Expr::And),
-                prop::collection::vec(inner.clone(), 2..4).prop_map(Expr::Or),
-                inner.prop_map(|inner| Expr::Not(Box::new(inner))),
-            ]
-        })
+    matcher().prop_map(Expr::Match).prop_recursive(5, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Expr::And),
+            prop::collection::vec(inner.clone(), 2..4).prop_map(Expr::Or),
+            inner.prop_map(|inner| Expr::Not(Box::new(inner))),
+        ]
+    })
 }
 
 proptest! {

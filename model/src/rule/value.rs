@@ -139,9 +139,7 @@ impl InvalidValue {
                 "write the punycode form of each label, such as `xn--bcher-kva.example`".into()
             }
             Self::HostHasPort { host } => {
-                let name = host
-                    .rsplit_once(':')
-                    .map_or(host.as_str(), |(name, _)| name);
+                let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
                 format!("write Host(`{name}`); the entry point decides the port")
             }
             Self::HostWildcard { host } => match host.trim_start_matches(['*', '.']) {
@@ -159,19 +157,18 @@ impl InvalidValue {
             Self::HostCharacter { character: '/', .. } => {
                 "write the host alone, and the path in PathPrefix(`/…`)".into()
             }
-            Self::HostCharacter {
-                character: ',' | ' ',
-                ..
-            } => "write one Host(`…`) for each, joined by `||`".into(),
+            Self::HostCharacter { character: ',' | ' ', .. } => {
+                "write one Host(`…`) for each, joined by `||`".into()
+            }
             Self::PathNotAbsolute { path } => format!("write `/{path}`"),
             Self::PathEnds { character: '?', .. } => {
                 "match the query with Query(`name`, `value`)".into()
             }
             Self::PathEnds { .. } => "leave the fragment out: clients do not send it".into(),
-            Self::Regex {
-                is_template: true, ..
-            } => "write the expression alone, without `{name:…}`, as `^[a-z]+\\.example\\.com$`"
-                .into(),
+            Self::Regex { is_template: true, .. } => {
+                "write the expression alone, without `{name:…}`, as `^[a-z]+\\.example\\.com$`"
+                    .into()
+            }
             Self::ClientIp { .. } => "write `192.0.2.7`, `192.0.2.0/24` or `2001:db8::/32`".into(),
             Self::HostCharacter { .. }
             | Self::HostLabel { .. }
@@ -194,16 +191,10 @@ impl HostPattern {
         if !text.is_ascii() {
             return Err(InvalidValue::HostNotAscii { host: host() });
         }
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|t| t.strip_suffix(']'))
-            .unwrap_or(text);
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
         if let Ok(address) = bare.parse::<Ipv6Addr>() {
             let name = address.to_string().into();
-            return Ok(Self {
-                name,
-                is_wildcard: false,
-            });
+            return Ok(Self { name, is_wildcard: false });
         }
         let (is_wildcard, name) = match text.strip_prefix("*.") {
             Some(name) => (true, name),
@@ -226,10 +217,7 @@ impl HostPattern {
         // Underscores are in no host name, yet names with them are in use inside clusters.
         let is_foreign = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         if let Some(character) = name.chars().find(is_foreign) {
-            return Err(InvalidValue::HostCharacter {
-                host: host(),
-                character,
-            });
+            return Err(InvalidValue::HostCharacter { host: host(), character });
         }
         let is_label = |label: &str| {
             (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
@@ -237,10 +225,7 @@ impl HostPattern {
         if !name.split('.').all(is_label) {
             return Err(InvalidValue::HostLabel { host: host() });
         }
-        Ok(Self {
-            name: name.to_ascii_lowercase().into(),
-            is_wildcard,
-        })
+        Ok(Self { name: name.to_ascii_lowercase().into(), is_wildcard })
     }
 
     /// The name, without the `*.` of a wildcard.
@@ -268,10 +253,7 @@ impl UrlPath {
             return Err(InvalidValue::PathNotAbsolute { path: text.into() });
         }
         if let Some(character) = text.chars().find(|c| matches!(c, '?' | '#')) {
-            return Err(InvalidValue::PathEnds {
-                path: text.into(),
-                character,
-            });
+            return Err(InvalidValue::PathEnds { path: text.into(), character });
         }
         Ok(Self(text.into()))
     }
@@ -286,9 +268,7 @@ impl MethodName {
     /// Parses `text` in any letter case.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         if !is_token(text) {
-            return Err(InvalidValue::Method {
-                method: text.into(),
-            });
+            return Err(InvalidValue::Method { method: text.into() });
         }
         Ok(Self(text.to_ascii_uppercase().into()))
     }
@@ -327,10 +307,7 @@ impl RegexPattern {
                 let reason = drawn.lines().last().unwrap_or_default();
                 let reason = reason.trim_start_matches("error: ").to_owned();
                 let is_template = text.contains('{') && text.contains(':');
-                Err(InvalidValue::Regex {
-                    reason,
-                    is_template,
-                })
+                Err(InvalidValue::Regex { reason, is_template })
             }
         }
     }
@@ -387,10 +364,9 @@ pub(super) fn client_ip(text: &str) -> Result<IpNet, InvalidValue> {
     let invalid = || InvalidValue::ClientIp { text: text.into() };
     let network = text.parse::<IpNet>().map_err(|_| invalid())?.trunc();
     match mapped(network) {
-        Some((address, length)) => Ok(Ipv4Net::new(address, length)
-            .map_err(|_| invalid())?
-            .trunc()
-            .into()),
+        Some((address, length)) => {
+            Ok(Ipv4Net::new(address, length).map_err(|_| invalid())?.trunc().into())
+        }
         None => Ok(network),
     }
 }

@@ -251,9 +251,8 @@ fn route(message: v1::Route) -> Decoded<Route> {
     let rule = Rule::parse(&message.rule).map_err(|faults| {
         faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ")
     })?;
-    let timeout = |field: &str, millis: Option<u64>| {
-        millis.map(|millis| duration(field, millis)).transpose()
-    };
+    let timeout =
+        |field: &str, millis: Option<u64>| millis.map(|millis| duration(field, millis)).transpose();
     Ok(Route {
         rule: Arc::new(rule),
         entry_points: names(&message.entry_points, EntryPointName::parse, "entry points")?,

@@ -17,6 +17,7 @@
 //! The crate is pure: no file, socket, clock or thread. Whoever calls passes file contents and
 //! the time in.
 
+pub mod api;
 pub mod bundle;
 pub mod config;
 pub mod diagnostic;

@@ -15,8 +15,10 @@
 pub mod conformance;
 mod cursor;
 mod error;
+pub mod filesystem;
 mod key;
 mod lineage;
+mod log;
 mod memory;
 mod record;
 mod version;

@@ -4,7 +4,7 @@
 //! all, only on top of the version its author saw, and it is durable when it is answered. Every
 //! version stays readable, and the chained [`CommitRecord`]s are the audit log.
 //!
-//! [`MemoryStore`] is for tests.
+//! [`EmbeddedStore`] keeps a single server's data on its own disk, [`MemoryStore`] is for tests.
 //! The suite in `conformance` (feature of the same name) says what both must do.
 //!
 //! This crate does not know what the documents mean and looks into no value.
@@ -14,8 +14,10 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cursor;
+pub mod embedded;
 mod error;
 pub mod filesystem;
+mod index;
 mod key;
 mod lineage;
 mod log;
@@ -31,6 +33,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 pub use crate::{
+    embedded::EmbeddedStore,
     error::StoreError,
     key::{InvalidKey, Key},
     lineage::Lineage,

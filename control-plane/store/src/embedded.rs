@@ -55,7 +55,8 @@ pub struct Settings {
 /// Keeps commits in a directory of this machine.
 ///
 /// One store at a time has a directory open. The lock is released when the store is dropped and
-/// its last running call has ended.
+/// its last running call has ended. Closing the index may wait for the disk, so a store is dropped
+/// at shutdown and not while requests are served.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
@@ -147,10 +148,16 @@ impl Shared {
         let log_directory = directory.join("log");
         prepare(&*file_system, &directory, &log_directory)?;
         let index_directory = directory.join("index");
-        let index = Index::open(&index_directory)
-            .and_then(|index| Ok((index.head()?, index)))
-            .inspect_err(|error| warn!(%error, cause = ?error, "index cannot be read"))
-            .ok();
+        let index = match Index::open(&index_directory).and_then(|index| Ok((index.head()?, index)))
+        {
+            Ok(index) => Some(index),
+            // Building another would meet the same obstacle, with more of the disk taken.
+            Err(error) if error.is_environment() => return Err(error),
+            Err(error) => {
+                warn!(%error, cause = ?error, "index cannot be read");
+                None
+            }
+        };
 
         let known = index.as_ref().and_then(|(head, _)| *head);
         let settings = log::Settings {

@@ -132,4 +132,39 @@ impl StoreError {
             source,
         }
     }
+
+    /// Tells whether the surroundings are at fault and not what a file holds.
+    pub(crate) fn is_environment(&self) -> bool {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(
+            self,
+            Self::Unavailable { source, .. } if matches!(
+                source.kind(),
+                PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+            )
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_file_and_what_to_do_but_not_its_source() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = StoreError::unavailable("write to", Path::new("/data/log"), full);
+        assert!(error.is_environment());
+        assert_eq!(
+            error.to_string(),
+            "could not write to `/data/log`; free some space on its file system, then try again"
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_understood_is_not_the_fault_of_its_surroundings() {
+        let garbled = io::Error::from(io::ErrorKind::InvalidData);
+        let error = StoreError::unavailable("use index", Path::new("/data/index"), garbled);
+        assert!(!error.is_environment());
+    }
 }

@@ -3,11 +3,7 @@
 //! Each function takes a store in which nothing was committed yet and panics if a promise is
 //! broken. [`conformance_tests!`](crate::conformance_tests) makes a test of each.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 
@@ -87,13 +83,7 @@ pub async fn contents(store: &dyn Store) -> Contents {
         }
     }
     for key in keys {
-        let newest = values
-            .iter()
-            .rev()
-            .find(|(_, k, _)| *k == key)
-            .unwrap()
-            .2
-            .clone();
+        let newest = values.iter().rev().find(|(_, k, _)| *k == key).unwrap().2.clone();
         assert_eq!(store.get(&key).await.unwrap(), newest, "{key} at the head");
     }
     Contents { records, values }
@@ -101,51 +91,31 @@ pub async fn contents(store: &dyn Store) -> Contents {
 
 /// A fresh store has head 0, no values and no records.
 pub async fn a_fresh_store_is_empty(store: Arc<dyn Store>) {
-    assert_eq!(store.head().await.unwrap(), Version::ZERO);
-    assert_eq!(*store.watch().borrow(), Version::ZERO);
+    assert_eq!(store.head().await.unwrap(), Version::NONE);
+    assert_eq!(*store.watch().borrow(), Version::NONE);
     assert_eq!(store.get(&Key::config()).await.unwrap(), None);
-    assert_eq!(
-        store.get_at(Version::ZERO, &Key::config()).await.unwrap(),
-        None
-    );
+    assert_eq!(store.get_at(Version::NONE, &Key::config()).await.unwrap(), None);
     assert_eq!(store.records(None, 10).await.unwrap(), []);
 }
 
 /// The answer to a commit is what the history says of it.
 pub async fn a_commit_is_answered_with_its_record(store: Arc<dyn Store>) {
     let change = commit(&[("a", Some("one")), ("b", Some("")), ("c", None)]);
-    let record = store.commit(Version::ZERO, change.clone()).await.unwrap();
+    let record = store.commit(Version::NONE, change.clone()).await.unwrap();
     assert_eq!(record.version, Version(1));
-    assert_eq!(
-        (&record.author, &record.reason),
-        (&change.author, &change.reason)
-    );
-    assert_eq!(
-        (record.time, &record.removes),
-        (change.time, &change.removes)
-    );
-    let puts: Vec<_> = record
-        .puts
-        .iter()
-        .map(|put| (put.key.as_str(), put.size))
-        .collect();
+    assert_eq!((&record.author, &record.reason), (&change.author, &change.reason));
+    assert_eq!((record.time, &record.removes), (change.time, &change.removes));
+    let puts: Vec<_> = record.puts.iter().map(|put| (put.key.as_str(), put.size)).collect();
     assert_eq!(puts, [("a", 3), ("b", 0)]);
     assert_eq!(store.record(Version(1)).await.unwrap(), record);
     assert_eq!(store.head().await.unwrap(), Version(1));
     let key = Key::new("b").unwrap();
-    assert_eq!(
-        store.get(&key).await.unwrap(),
-        Some(Bytes::new()),
-        "empty is not absent"
-    );
+    assert_eq!(store.get(&key).await.unwrap(), Some(Bytes::new()), "empty is not absent");
 }
 
 /// Only one of two commits on the same head is applied.
 pub async fn a_commit_on_an_old_head_is_refused_and_changes_nothing(store: Arc<dyn Store>) {
-    store
-        .commit(Version::ZERO, commit(&[("a", Some("one"))]))
-        .await
-        .unwrap();
+    store.commit(Version::NONE, commit(&[("a", Some("one"))])).await.unwrap();
     let before = contents(&*store).await;
     for expected in [Version(0), Version(2), Version(u64::MAX)] {
         let refused = store.commit(expected, commit(&[("a", Some("two"))])).await;
@@ -168,28 +138,12 @@ pub async fn every_version_stays_readable(store: Arc<dyn Store>) {
         &[("a", Some("a5"))],
     ];
     for (version, change) in history.iter().enumerate() {
-        store
-            .commit(Version(version as u64), commit(change))
-            .await
-            .unwrap();
+        store.commit(Version(version as u64), commit(change)).await.unwrap();
     }
     let expected = [
         ("a", [None, Some("a1"), Some("a2"), None, None, Some("a5")]),
-        (
-            "a/b",
-            [
-                None,
-                Some("ab1"),
-                Some("ab1"),
-                Some("ab1"),
-                Some("ab1"),
-                Some("ab1"),
-            ],
-        ),
-        (
-            "a.b",
-            [None, None, None, Some("dot"), Some("dot"), Some("dot")],
-        ),
+        ("a/b", [None, Some("ab1"), Some("ab1"), Some("ab1"), Some("ab1"), Some("ab1")]),
+        ("a.b", [None, None, None, Some("dot"), Some("dot"), Some("dot")]),
         ("never", [None; 6]),
     ];
     for (name, values) in expected {
@@ -198,35 +152,22 @@ pub async fn every_version_stays_readable(store: Arc<dyn Store>) {
             let found = store.get_at(Version(version as u64), &key).await.unwrap();
             assert_eq!(found, value.map(Bytes::from), "{name} at {version}");
         }
-        assert_eq!(
-            store.get(&key).await.unwrap(),
-            values[5].map(Bytes::from),
-            "{name}"
-        );
+        assert_eq!(store.get(&key).await.unwrap(), values[5].map(Bytes::from), "{name}");
     }
 }
 
 /// Asking beyond the head, or for the record of version 0, is an error.
 pub async fn a_version_that_does_not_exist_is_an_error(store: Arc<dyn Store>) {
-    store
-        .commit(Version::ZERO, commit(&[("a", Some("one"))]))
-        .await
-        .unwrap();
+    store.commit(Version::NONE, commit(&[("a", Some("one"))])).await.unwrap();
     let key = Key::new("a").unwrap();
     let head = Version(1);
     for version in [Version(2), Version(u64::MAX)] {
         let unknown = store.get_at(version, &key).await.unwrap_err();
-        assert_eq!(
-            unknown.to_string(),
-            StoreError::UnknownVersion { version, head }.to_string()
-        );
+        assert_eq!(unknown.to_string(), StoreError::UnknownVersion { version, head }.to_string());
     }
     for version in [Version(0), Version(2), Version(u64::MAX)] {
         let unknown = store.record(version).await.unwrap_err();
-        assert_eq!(
-            unknown.to_string(),
-            StoreError::UnknownVersion { version, head }.to_string()
-        );
+        assert_eq!(unknown.to_string(), StoreError::UnknownVersion { version, head }.to_string());
     }
 }
 
@@ -277,12 +218,7 @@ pub async fn records_form_a_chain_and_are_paged_newest_first(store: Arc<dyn Stor
     let mut made = Vec::new();
     for version in 0..7 {
         // The same change each time: the chain alone must tell the records apart.
-        made.push(
-            store
-                .commit(Version(version), commit(&[("a", Some("same"))]))
-                .await
-                .unwrap(),
-        );
+        made.push(store.commit(Version(version), commit(&[("a", Some("same"))])).await.unwrap());
     }
     for (older, newer) in made.iter().zip(&made[1..]) {
         assert_eq!(newer.parent_hash, older.hash);
@@ -300,14 +236,8 @@ pub async fn records_form_a_chain_and_are_paged_newest_first(store: Arc<dyn Stor
         pages.extend(page);
     }
     assert_eq!(pages, made);
-    assert_eq!(
-        store.records(Some(Version(3)), 1).await.unwrap(),
-        [made[5].clone()]
-    );
-    assert_eq!(
-        store.records(Some(Version(99)), 1).await.unwrap(),
-        [made[0].clone()]
-    );
+    assert_eq!(store.records(Some(Version(3)), 1).await.unwrap(), [made[5].clone()]);
+    assert_eq!(store.records(Some(Version(99)), 1).await.unwrap(), [made[0].clone()]);
     assert_eq!(store.records(Some(Version(0)), 9).await.unwrap(), []);
     assert_eq!(store.records(None, 0).await.unwrap(), []);
 }
@@ -329,51 +259,31 @@ pub async fn watching_shows_the_newest_version(store: Arc<dyn Store>) {
         }
     });
     for version in 0..5 {
-        store
-            .commit(Version(version), commit(&[("a", Some("x"))]))
-            .await
-            .unwrap();
+        store.commit(Version(version), commit(&[("a", Some("x"))])).await.unwrap();
     }
     let seen = watcher.await.unwrap();
     assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-    assert_eq!(
-        *store.watch().borrow(),
-        Version(5),
-        "a late watcher starts at the head"
-    );
+    assert_eq!(*store.watch().borrow(), Version(5), "a late watcher starts at the head");
 }
 
 /// Too much, or a key named twice, is refused whole.
 pub async fn a_commit_no_store_accepts_changes_nothing(store: Arc<dyn Store>) {
-    store
-        .commit(Version::ZERO, commit(&[("a", Some("one"))]))
-        .await
-        .unwrap();
+    store.commit(Version::NONE, commit(&[("a", Some("one"))])).await.unwrap();
     let before = contents(&*store).await;
-    for twice in [
-        [("b", Some("1")), ("b", Some("2"))],
-        [("b", Some("1")), ("b", None)],
-    ] {
+    for twice in [[("b", Some("1")), ("b", Some("2"))], [("b", Some("1")), ("b", None)]] {
         let refused = store.commit(Version(1), commit(&twice)).await;
-        assert!(
-            matches!(refused, Err(StoreError::DuplicateKey { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(StoreError::DuplicateKey { .. })), "{refused:?}");
     }
     let mut huge = commit(&[]);
-    huge.puts
-        .push((Key::config(), vec![0; MAX_COMMIT_SIZE as usize].into()));
+    huge.puts.push((Key::config(), vec![0; MAX_COMMIT_SIZE as usize].into()));
     let refused = store.commit(Version(1), huge).await;
-    assert!(
-        matches!(refused, Err(StoreError::TooLarge { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
     assert_eq!(contents(&*store).await, before);
 }
 
 /// A commit may leave nothing but its reason.
 pub async fn an_empty_commit_makes_a_version(store: Arc<dyn Store>) {
-    let record = store.commit(Version::ZERO, commit(&[])).await.unwrap();
+    let record = store.commit(Version::NONE, commit(&[])).await.unwrap();
     assert_eq!(record.version, Version(1));
     assert_eq!(store.head().await.unwrap(), Version(1));
 }

@@ -86,11 +86,7 @@ impl Settings {
 
     /// Keeps the data in a directory, with defaults for the rest.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            segment_size: Self::SEGMENT_SIZE,
-            parent: None,
-        }
+        Self { directory: directory.into(), segment_size: Self::SEGMENT_SIZE, parent: None }
     }
 }
 
@@ -118,12 +114,8 @@ impl EmbeddedStore {
     ) -> Result<Self, StoreError> {
         let directory = settings.directory.clone();
         let open = move || Shared::open(file_system, settings);
-        let shared = spawn_blocking(open)
-            .await
-            .map_err(|e| unfinished(&directory, e))??;
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let shared = spawn_blocking(open).await.map_err(|e| unfinished(&directory, e))??;
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Runs a call that may wait for the disk, to its end even if nobody waits for it.
@@ -139,11 +131,7 @@ impl EmbeddedStore {
 
 impl Shared {
     fn open(file_system: Arc<dyn FileSystem>, settings: Settings) -> Result<Self, StoreError> {
-        let Settings {
-            directory,
-            segment_size,
-            parent,
-        } = settings;
+        let Settings { directory, segment_size, parent } = settings;
         let lock = lock(&directory)?;
         let log_directory = directory.join("log");
         prepare(&*file_system, &directory, &log_directory)?;
@@ -160,11 +148,7 @@ impl Shared {
         };
 
         let known = index.as_ref().and_then(|(head, _)| *head);
-        let settings = log::Settings {
-            directory: log_directory,
-            segment_size,
-            parent,
-        };
+        let settings = log::Settings { directory: log_directory, segment_size, parent };
         let mut agrees = index.is_some();
         let mut compare = |entry: &log::reader::Entry| {
             if let (Some((_, index)), Some(head)) = (&index, known)
@@ -181,13 +165,13 @@ impl Shared {
 
         let index = index.map(|(_, index)| index);
         let (index, above) = match index {
-            Some(index) if agrees => (index, known.map_or(Version::ZERO, |head| head.version)),
+            Some(index) if agrees => (index, known.map_or(Version::NONE, |head| head.version)),
             other => {
                 if let Some(index) = other {
                     index.close();
                 }
                 move_aside(&directory, &index_directory)?;
-                (Index::open(&index_directory)?, Version::ZERO)
+                (Index::open(&index_directory)?, Version::NONE)
             }
         };
         if above < log.head() {
@@ -198,10 +182,7 @@ impl Shared {
         Ok(Self {
             reader: log.reader().clone(),
             heads: watch::Sender::new(log.head()),
-            writer: Mutex::new(Writer {
-                log,
-                is_index_behind: false,
-            }),
+            writer: Mutex::new(Writer { log, is_index_behind: false }),
             index,
             directory,
             _lock: lock,
@@ -214,9 +195,7 @@ impl Shared {
 
     fn commit(&self, expected: Version, commit: &Commit) -> Result<CommitRecord, StoreError> {
         commit.check()?;
-        let poisoned = || StoreError::Poisoned {
-            path: self.index.path().to_owned(),
-        };
+        let poisoned = || StoreError::Poisoned { path: self.index.path().to_owned() };
         // A writer that panicked may have left the log and the index apart.
         let mut writer = self.writer.lock().map_err(|_| poisoned())?;
         if writer.is_index_behind {
@@ -229,11 +208,7 @@ impl Shared {
         let entry = writer.log.append(commit)?;
         let version = entry.summary.version;
         let lineage = self.reader.lineage().id;
-        if let Err(error) = self
-            .index
-            .add(lineage, &entry)
-            .and_then(|()| self.index.flush())
-        {
+        if let Err(error) = self.index.add(lineage, &entry).and_then(|()| self.index.flush()) {
             error!(%version, %error, cause = ?error, "durable commit not indexed");
             writer.is_index_behind = true;
             return Err(StoreError::Unindexed {
@@ -259,11 +234,7 @@ impl Shared {
 
     fn record(&self, version: Version) -> Result<CommitRecord, StoreError> {
         let head = self.head();
-        let location = if version <= head {
-            self.index.record(version)?
-        } else {
-            None
-        };
+        let location = if version <= head { self.index.record(version)? } else { None };
         let location = location.ok_or(StoreError::UnknownVersion { version, head })?;
         self.reader.record(location)
     }
@@ -280,20 +251,17 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, expected: Version, commit: Commit) -> Result<CommitRecord, StoreError> {
-        self.blocking(move |shared| shared.commit(expected, &commit))
-            .await
+        self.blocking(move |shared| shared.commit(expected, &commit)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
         let key = key.clone();
-        self.blocking(move |shared| shared.get_at(shared.head(), &key))
-            .await
+        self.blocking(move |shared| shared.get_at(shared.head(), &key)).await
     }
 
     async fn get_at(&self, version: Version, key: &Key) -> Result<Option<Bytes>, StoreError> {
         let key = key.clone();
-        self.blocking(move |shared| shared.get_at(version, &key))
-            .await
+        self.blocking(move |shared| shared.get_at(version, &key)).await
     }
 
     async fn record(&self, version: Version) -> Result<CommitRecord, StoreError> {
@@ -306,9 +274,7 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<CommitRecord>, StoreError> {
         self.blocking(move |shared| {
-            page(shared.head(), before, limit)
-                .map(|version| shared.record(version))
-                .collect()
+            page(shared.head(), before, limit).map(|version| shared.record(version)).collect()
         })
         .await
     }
@@ -327,26 +293,17 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     let file = options.open(directory.join("lock")).map_err(unavailable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-            path: directory.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unavailable(source)),
     }
 }
 
 /// Makes the directory of the log durable before anything is put into it.
 fn prepare(file_system: &dyn FileSystem, directory: &Path, log: &Path) -> Result<(), StoreError> {
-    file_system
-        .create_dir_all(log)
-        .map_err(|e| StoreError::unavailable("create", log, e))?;
-    file_system
-        .sync_dir(directory)
-        .map_err(|e| StoreError::unavailable("flush", directory, e))?;
+    file_system.create_dir_all(log).map_err(|e| StoreError::unavailable("create", log, e))?;
+    file_system.sync_dir(directory).map_err(|e| StoreError::unavailable("flush", directory, e))?;
     // The directory above may belong to somebody else; whoever made it durable, it is not news.
-    if let Some(above) = directory
-        .parent()
-        .filter(|above| !above.as_os_str().is_empty())
-    {
+    if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
         let _ = file_system.sync_dir(above);
     }
     Ok(())
@@ -354,10 +311,7 @@ fn prepare(file_system: &dyn FileSystem, directory: &Path, log: &Path) -> Result
 
 /// Gives an unusable index another name, so that somebody can look at it.
 fn move_aside(directory: &Path, index: &Path) -> Result<(), StoreError> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     // The clock may stand still between two starts; the next free second will do.
     let free = (now..).map(|time| directory.join(format!("index.corrupt-{time}")));
     let Some(aside) = free.into_iter().find(|path| !path.exists()) else {

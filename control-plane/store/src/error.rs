@@ -125,12 +125,7 @@ impl StoreError {
             }
             _ => "check the disk and its file system, then try again",
         };
-        Self::Unavailable {
-            action,
-            path: path.to_owned(),
-            help,
-            source,
-        }
+        Self::Unavailable { action, path: path.to_owned(), help, source }
     }
 
     /// Tells whether the surroundings are at fault and not what a file holds.

@@ -71,10 +71,7 @@ pub struct Disk;
 
 impl FileSystem for Disk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -90,19 +87,12 @@ impl FileSystem for Disk {
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        Ok(Box::new(
-            OpenOptions::new().read(true).append(true).open(path)?,
-        ))
+        Ok(Box::new(OpenOptions::new().read(true).append(true).open(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
         let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)?;
+        let file = options.read(true).append(true).create(true).mode(0o600).open(path)?;
         file.set_len(0)?;
         Ok(Box::new(file))
     }

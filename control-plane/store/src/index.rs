@@ -48,15 +48,9 @@ impl Index {
     /// [`StoreError::Unavailable`] for anything sled objects to, also if it panics.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         // Every commit is flushed by `add`; a timer would only add writes at odd times.
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_SIZE)
-            .flush_every_ms(None);
+        let config = sled::Config::new().path(path).cache_capacity(CACHE_SIZE).flush_every_ms(None);
         let database = guarded(path, || config.open())?;
-        Ok(Self {
-            database,
-            path: path.to_owned(),
-        })
+        Ok(Self { database, path: path.to_owned() })
     }
 
     /// Closes the index, even one sled panics over.
@@ -80,8 +74,7 @@ impl Index {
     /// Tells whether every row of a commit is there and as the log has it.
     pub(crate) fn holds(&self, entry: &Entry) -> bool {
         rows(entry).iter().all(|(name, content)| {
-            self.row(name)
-                .is_ok_and(|row| row.is_some_and(|row| row == content))
+            self.row(name).is_ok_and(|row| row.is_some_and(|row| row == content))
         })
     }
 
@@ -114,10 +107,8 @@ impl Index {
         version: Version,
         key: &Key,
     ) -> Result<Option<ValueLocation>, StoreError> {
-        let versions = value_name(key, Version::ZERO)..=value_name(key, version);
-        let newest = guarded(&self.path, || {
-            self.database.range(versions).next_back().transpose()
-        })?;
+        let versions = value_name(key, Version::NONE)..=value_name(key, version);
+        let newest = guarded(&self.path, || self.database.range(versions).next_back().transpose())?;
         match newest {
             Some((_, row)) if row.is_empty() => Ok(None),
             Some((_, row)) => decode_value(&row).map(Some).ok_or_else(|| self.garbled()),
@@ -157,13 +148,7 @@ fn rows(entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
     for (key, location) in entry.values() {
         rows.push((value_name(key, version), encode_value(location)));
     }
-    rows.extend(
-        entry
-            .summary
-            .removes
-            .iter()
-            .map(|key| (value_name(key, version), Vec::new())),
-    );
+    rows.extend(entry.summary.removes.iter().map(|key| (value_name(key, version), Vec::new())));
     rows
 }
 
@@ -173,13 +158,7 @@ fn record_name(version: Version) -> Vec<u8> {
 
 fn value_name(key: &Key, version: Version) -> Vec<u8> {
     // A key holds no zero byte, so the versions of one key never mix with those of another.
-    [
-        b"k".as_slice(),
-        key.as_str().as_bytes(),
-        &[0],
-        &version.0.to_be_bytes(),
-    ]
-    .concat()
+    [b"k".as_slice(), key.as_str().as_bytes(), &[0], &version.0.to_be_bytes()].concat()
 }
 
 fn encode_head(lineage: Uuid, version: Version) -> Vec<u8> {
@@ -189,47 +168,26 @@ fn encode_head(lineage: Uuid, version: Version) -> Vec<u8> {
 fn decode_head(row: &[u8]) -> Option<KnownHead> {
     let mut cursor = Cursor::new(row);
     let lineage = Uuid::from_bytes(cursor.array()?);
-    let head = KnownHead {
-        lineage,
-        version: Version(cursor.u64()?),
-    };
+    let head = KnownHead { lineage, version: Version(cursor.u64()?) };
     cursor.end()?;
     Some(head)
 }
 
 fn encode_record(location: RecordLocation) -> Vec<u8> {
-    let RecordLocation {
-        segment,
-        offset,
-        hash,
-    } = location;
-    [
-        segment.0.to_be_bytes().as_slice(),
-        &offset.to_be_bytes(),
-        &hash,
-    ]
-    .concat()
+    let RecordLocation { segment, offset, hash } = location;
+    [segment.0.to_be_bytes().as_slice(), &offset.to_be_bytes(), &hash].concat()
 }
 
 fn decode_record(row: &[u8]) -> Option<RecordLocation> {
     let mut cursor = Cursor::new(row);
     let segment = Version(cursor.u64()?);
-    let location = RecordLocation {
-        segment,
-        offset: cursor.u64()?,
-        hash: cursor.array()?,
-    };
+    let location = RecordLocation { segment, offset: cursor.u64()?, hash: cursor.array()? };
     cursor.end()?;
     Some(location)
 }
 
 fn encode_value(location: ValueLocation) -> Vec<u8> {
-    let ValueLocation {
-        segment,
-        offset,
-        size,
-        hash,
-    } = location;
+    let ValueLocation { segment, offset, size, hash } = location;
     let (segment, offset) = (segment.0.to_be_bytes(), offset.to_be_bytes());
     [segment.as_slice(), &offset, &size.to_be_bytes(), &hash].concat()
 }
@@ -237,12 +195,7 @@ fn encode_value(location: ValueLocation) -> Vec<u8> {
 fn decode_value(row: &[u8]) -> Option<ValueLocation> {
     let mut cursor = Cursor::new(row);
     let (segment, offset) = (Version(cursor.u64()?), cursor.u64()?);
-    let location = ValueLocation {
-        segment,
-        offset,
-        size: cursor.u32()?,
-        hash: cursor.array()?,
-    };
+    let location = ValueLocation { segment, offset, size: cursor.u32()?, hash: cursor.array()? };
     cursor.end()?;
     Some(location)
 }

@@ -21,10 +21,7 @@ pub enum InvalidKey {
     #[error("a key must not be empty; write a path such as `config/bundle`")]
     Empty,
     /// The text is longer than [`Key::MAX_LENGTH`].
-    #[error(
-        "a key of {length} bytes is too long; use at most {} bytes",
-        Key::MAX_LENGTH
-    )]
+    #[error("a key of {length} bytes is too long; use at most {} bytes", Key::MAX_LENGTH)]
     TooLong {
         /// How many bytes the text has.
         length: usize,
@@ -67,19 +64,10 @@ impl Key {
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
         if let Some(character) = text.chars().find(|c| !allowed(*c)) {
-            return Err(InvalidKey::Character {
-                key: text.to_owned(),
-                character,
-            });
+            return Err(InvalidKey::Character { key: text.to_owned(), character });
         }
-        if let Some(part) = text
-            .split('/')
-            .find(|part| matches!(*part, "" | "." | ".."))
-        {
-            return Err(InvalidKey::Part {
-                key: text.to_owned(),
-                part: part.to_owned(),
-            });
+        if let Some(part) = text.split('/').find(|part| matches!(*part, "" | "." | "..")) {
+            return Err(InvalidKey::Part { key: text.to_owned(), part: part.to_owned() });
         }
         Ok(Self(text.into()))
     }
@@ -126,32 +114,14 @@ mod tests {
     #[test]
     fn a_text_that_breaks_a_rule_is_refused_with_the_rule() {
         assert_eq!(Key::new(""), Err(InvalidKey::Empty));
-        assert_eq!(
-            Key::new(&"k".repeat(256)),
-            Err(InvalidKey::TooLong { length: 256 })
-        );
+        assert_eq!(Key::new(&"k".repeat(256)), Err(InvalidKey::TooLong { length: 256 }));
         for (text, character) in [("a b", ' '), ("a\0b", '\0'), ("käse", 'ä'), ("a\\b", '\\')] {
-            assert_eq!(
-                Key::new(text),
-                Err(InvalidKey::Character {
-                    key: text.into(),
-                    character
-                })
-            );
+            assert_eq!(Key::new(text), Err(InvalidKey::Character { key: text.into(), character }));
         }
-        for (text, part) in [
-            ("/a", ""),
-            ("a/", ""),
-            ("a//b", ""),
-            ("a/../b", ".."),
-            (".", "."),
-        ] {
+        for (text, part) in [("/a", ""), ("a/", ""), ("a//b", ""), ("a/../b", ".."), (".", ".")] {
             assert_eq!(
                 Key::new(text),
-                Err(InvalidKey::Part {
-                    key: text.into(),
-                    part: part.into()
-                })
+                Err(InvalidKey::Part { key: text.into(), part: part.into() })
             );
         }
     }

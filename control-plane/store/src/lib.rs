@@ -23,7 +23,6 @@ mod lineage;
 mod log;
 mod memory;
 mod record;
-mod version;
 
 use std::collections::HashSet;
 
@@ -32,13 +31,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+pub use lb_model::Version;
+
 pub use crate::{
     embedded::EmbeddedStore,
     error::StoreError,
     key::{InvalidKey, Key},
     lineage::Lineage,
     memory::MemoryStore,
-    version::Version,
 };
 
 /// A keyed BLAKE3 hash.
@@ -151,19 +151,10 @@ impl Commit {
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let size = record::size(self);
         if size > MAX_COMMIT_SIZE {
-            return Err(StoreError::TooLarge {
-                size,
-                limit: MAX_COMMIT_SIZE,
-            });
+            return Err(StoreError::TooLarge { size, limit: MAX_COMMIT_SIZE });
         }
         let mut seen = HashSet::new();
-        match self
-            .puts
-            .iter()
-            .map(|(key, _)| key)
-            .chain(&self.removes)
-            .find(|k| !seen.insert(*k))
-        {
+        match self.puts.iter().map(|(key, _)| key).chain(&self.removes).find(|k| !seen.insert(*k)) {
             Some(key) => Err(StoreError::DuplicateKey { key: key.clone() }),
             None => Ok(()),
         }
@@ -173,11 +164,7 @@ impl Commit {
 /// Shows sizes instead of values, which may be secrets.
 impl std::fmt::Debug for Commit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let puts: Vec<_> = self
-            .puts
-            .iter()
-            .map(|(key, value)| (key, value.len()))
-            .collect();
+        let puts: Vec<_> = self.puts.iter().map(|(key, value)| (key, value.len())).collect();
         f.debug_struct("Commit")
             .field("author", &self.author)
             .field("reason", &self.reason)

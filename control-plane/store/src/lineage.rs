@@ -30,11 +30,7 @@ impl Lineage {
         for _ in 0..4 {
             seed.update(Uuid::new_v4().as_bytes());
         }
-        Self {
-            id: Uuid::new_v4(),
-            parent,
-            hash_key: seed.finalize().into(),
-        }
+        Self { id: Uuid::new_v4(), parent, hash_key: seed.finalize().into() }
     }
 
     /// Hashes bytes with the key of this lineage.
@@ -69,15 +65,9 @@ mod tests {
 
     #[test]
     fn debug_leaves_the_hash_key_out() {
-        let lineage = Lineage {
-            hash_key: [0xab; 32],
-            ..Lineage::new(None)
-        };
+        let lineage = Lineage { hash_key: [0xab; 32], ..Lineage::new(None) };
         let text = format!("{lineage:?} {lineage:#?}");
-        assert!(
-            !text.contains("171") && !text.contains("hash_key"),
-            "{text}"
-        );
+        assert!(!text.contains("171") && !text.contains("hash_key"), "{text}");
     }
 
     #[test]

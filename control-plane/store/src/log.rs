@@ -101,37 +101,16 @@ impl Log {
         }
         let known = known.filter(|known| known.lineage == reader.lineage().id);
         if let Some(known) = known.filter(|known| known.version > position.head) {
-            return Err(too_short(
-                &path,
-                position.offset,
-                position.head,
-                known.version,
-            ));
+            return Err(too_short(&path, position.offset, position.head, known.version));
         }
 
         let file = file_system
             .open_append(&path)
             .map_err(|e| StoreError::unavailable("open for writing", &path, e))?;
-        let Position {
-            head,
-            hash: head_hash,
-            offset: end,
-        } = position;
-        let current = Segment {
-            first: last,
-            path,
-            file,
-            end,
-        };
-        let mut log = Self {
-            file_system,
-            settings,
-            reader,
-            current,
-            head,
-            head_hash,
-            poisoned: None,
-        };
+        let Position { head, hash: head_hash, offset: end } = position;
+        let current = Segment { first: last, path, file, end };
+        let mut log =
+            Self { file_system, settings, reader, current, head, head_hash, poisoned: None };
         log.settle(flaw)?;
         Ok(log)
     }
@@ -141,11 +120,7 @@ impl Log {
         let mut position = Position::start(self.reader.lineage());
         for first in list_segments(&*self.file_system, &self.settings.directory)? {
             let flaw = read_segment(&self.reader, first, &mut position, &mut |entry| {
-                if entry.summary.version > above {
-                    visit(entry)
-                } else {
-                    Ok(())
-                }
+                if entry.summary.version > above { visit(entry) } else { Ok(()) }
             })?;
             if let Some(flaw) = flaw {
                 return Err(corrupt(&self.reader.path(first), position.offset, flaw));
@@ -186,22 +161,14 @@ impl Log {
             offset: self.current.end,
             hash: lineage.hash(&bytes),
         };
-        let entry = Entry {
-            summary,
-            location,
-            summary_size: frame.summary_size,
-        };
+        let entry = Entry { summary, location, summary_size: frame.summary_size };
 
         let front = [frame.encode(self.reader.marker()), bytes].concat();
         let values = commit.puts.iter().map(|(_, value)| value.as_ref());
         for part in std::iter::once(front.as_slice()).chain(values) {
             if let Err(source) = self.current.file.append(part) {
                 self.take_back()?;
-                return Err(StoreError::unavailable(
-                    "write to",
-                    &self.current.path,
-                    source,
-                ));
+                return Err(StoreError::unavailable("write to", &self.current.path, source));
             }
         }
         if let Err(source) = self.current.file.sync_data() {
@@ -222,13 +189,8 @@ impl Log {
         settings: Settings,
         known: Option<KnownHead>,
     ) -> Result<Self, StoreError> {
-        if let Some(known) = known.filter(|known| known.version > Version::ZERO) {
-            return Err(too_short(
-                &settings.directory,
-                0,
-                Version::ZERO,
-                known.version,
-            ));
+        if let Some(known) = known.filter(|known| known.version > Version::NONE) {
+            return Err(too_short(&settings.directory, 0, Version::NONE, known.version));
         }
         let directory: Arc<Path> = settings.directory.as_path().into();
         let lineage = Lineage::new(settings.parent);
@@ -237,33 +199,21 @@ impl Log {
             .map_err(NewSegment::into_error)?;
         let head_hash = lineage.root();
         let reader = Reader::new(Arc::clone(&file_system), directory, lineage);
-        let head = Version::ZERO;
-        Ok(Self {
-            file_system,
-            settings,
-            reader,
-            current,
-            head,
-            head_hash,
-            poisoned: None,
-        })
+        let head = Version::NONE;
+        Ok(Self { file_system, settings, reader, current, head, head_hash, poisoned: None })
     }
 
     /// Makes what was read at start durable, without the torn record behind it.
     ///
     /// The last record may be known only to the page cache; it must not be shown and then lost.
     fn settle(&mut self, flaw: Option<&'static str>) -> Result<(), StoreError> {
-        let Segment {
-            path, file, end, ..
-        } = &mut self.current;
+        let Segment { path, file, end, .. } = &mut self.current;
         if let Some(flaw) = flaw {
             let cut = size(&**file, path)?.saturating_sub(*end);
-            file.truncate(*end)
-                .map_err(|e| StoreError::unavailable("truncate", path, e))?;
+            file.truncate(*end).map_err(|e| StoreError::unavailable("truncate", path, e))?;
             warn!(path = %path.display(), offset = *end, bytes = cut, flaw, "torn commit cut off");
         }
-        file.sync_data()
-            .map_err(|e| StoreError::unavailable("flush", path, e))?;
+        file.sync_data().map_err(|e| StoreError::unavailable("flush", path, e))?;
         let directory = &self.settings.directory;
         self.file_system
             .sync_dir(directory)
@@ -288,9 +238,7 @@ impl Log {
 
     /// Removes what a failed write left behind the last record.
     fn take_back(&mut self) -> Result<(), StoreError> {
-        let Segment {
-            path, file, end, ..
-        } = &mut self.current;
+        let Segment { path, file, end, .. } = &mut self.current;
         // Flushed, because the refused record may be whole and must not come back after a crash.
         match file.truncate(*end).and_then(|()| file.sync_data()) {
             Ok(()) => Ok(()),

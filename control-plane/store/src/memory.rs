@@ -39,11 +39,7 @@ impl MemoryStore {
 
     /// Starts empty, with the given lineage.
     pub fn with_lineage(lineage: Lineage) -> Self {
-        Self {
-            lineage,
-            history: Mutex::default(),
-            heads: watch::Sender::new(Version::ZERO),
-        }
+        Self { lineage, history: Mutex::default(), heads: watch::Sender::new(Version::NONE) }
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
@@ -69,25 +65,16 @@ impl History {
             return Err(StoreError::UnknownVersion { version, head });
         }
         let newest = |versions: &BTreeMap<_, Option<Bytes>>| {
-            versions
-                .range(..=version)
-                .next_back()
-                .and_then(|(_, value)| value.clone())
+            versions.range(..=version).next_back().and_then(|(_, value)| value.clone())
         };
         Ok(self.values.get(key).and_then(newest))
     }
 
     fn record(&self, version: Version) -> Result<&CommitRecord, StoreError> {
-        let place = version
-            .0
-            .checked_sub(1)
-            .and_then(|place| usize::try_from(place).ok());
+        let place = version.0.checked_sub(1).and_then(|place| usize::try_from(place).ok());
         place
             .and_then(|place| self.records.get(place))
-            .ok_or(StoreError::UnknownVersion {
-                version,
-                head: self.head(),
-            })
+            .ok_or(StoreError::UnknownVersion { version, head: self.head() })
     }
 }
 
@@ -109,24 +96,14 @@ impl Store for MemoryStore {
             return Err(StoreError::Conflict { expected, head });
         }
         let version = head.next();
-        let parent_hash = history
-            .records
-            .last()
-            .map_or_else(|| self.lineage.root(), |r| r.hash);
+        let parent_hash = history.records.last().map_or_else(|| self.lineage.root(), |r| r.hash);
         let summary = Summary::new(&self.lineage, version, parent_hash, &commit);
         let hash = self.lineage.hash(&summary.encode());
         let record = summary.into_record(hash);
-        let puts = commit
-            .puts
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)));
+        let puts = commit.puts.into_iter().map(|(key, value)| (key, Some(value)));
         let removes = commit.removes.into_iter().map(|key| (key, None));
         for (key, value) in puts.chain(removes) {
-            history
-                .values
-                .entry(key)
-                .or_default()
-                .insert(version, value);
+            history.values.entry(key).or_default().insert(version, value);
         }
         history.records.push(record.clone());
         self.heads.send_replace(version);
@@ -153,9 +130,7 @@ impl Store for MemoryStore {
     ) -> Result<Vec<CommitRecord>, StoreError> {
         let history = self.history();
         let head = history.head();
-        page(head, before, limit)
-            .map(|version| history.record(version).cloned())
-            .collect()
+        page(head, before, limit).map(|version| history.record(version).cloned()).collect()
     }
 
     fn watch(&self) -> watch::Receiver<Version> {

@@ -58,10 +58,7 @@ pub(crate) struct Frame {
 /// Returns how many bytes a commit takes behind its frame.
 pub(crate) fn size(commit: &Commit) -> u64 {
     const FIXED: usize = 8 + 32 + 8 + 4 + 4 + 4 + 4 + 4;
-    let puts = commit
-        .puts
-        .iter()
-        .map(|(key, value)| 4 + key.as_str().len() + 4 + 32 + value.len());
+    let puts = commit.puts.iter().map(|(key, value)| 4 + key.as_str().len() + 4 + 32 + value.len());
     let removes = commit.removes.iter().map(|key| 4 + key.as_str().len());
     let texts = commit.author.len() + commit.reason.len();
     puts.chain(removes).map(|part| part as u64).sum::<u64>() + (FIXED + texts) as u64
@@ -70,11 +67,7 @@ pub(crate) fn size(commit: &Commit) -> u64 {
 /// Returns what every record of a lineage starts with.
 pub(crate) fn marker(lineage: &Lineage) -> Marker {
     let mut marker = Marker::default();
-    lineage
-        .hasher()
-        .update(b"lb-store record")
-        .finalize_xof()
-        .fill(&mut marker);
+    lineage.hasher().update(b"lb-store record").finalize_xof().fill(&mut marker);
     marker
 }
 
@@ -135,26 +128,14 @@ impl Summary {
         // The counts are not trusted with an allocation; the vectors grow as entries are found.
         let mut puts = Vec::new();
         for _ in 0..cursor.u32()? {
-            puts.push(Put {
-                key: cursor.key()?,
-                size: cursor.u32()?,
-                hash: cursor.array()?,
-            });
+            puts.push(Put { key: cursor.key()?, size: cursor.u32()?, hash: cursor.array()? });
         }
         let mut removes = Vec::new();
         for _ in 0..cursor.u32()? {
             removes.push(cursor.key()?);
         }
         cursor.end()?;
-        Some(Self {
-            version,
-            parent_hash,
-            time,
-            author,
-            reason,
-            puts,
-            removes,
-        })
+        Some(Self { version, parent_hash, time, author, reason, puts, removes })
     }
 
     /// Returns how many bytes the values take together.
@@ -164,10 +145,7 @@ impl Summary {
 
     /// Turns the summary into what callers see.
     pub(crate) fn into_record(self, hash: Hash) -> CommitRecord {
-        let written = |put: Put| Written {
-            key: put.key,
-            size: u64::from(put.size),
-        };
+        let written = |put: Put| Written { key: put.key, size: u64::from(put.size) };
         CommitRecord {
             version: self.version,
             time: self.time,
@@ -184,11 +162,8 @@ impl Summary {
 impl Frame {
     /// Frames a summary and values whose sizes were checked.
     pub(crate) fn new(summary: &[u8], values_size: u64) -> Self {
-        let mut frame = Self {
-            crc: 0,
-            summary_size: summary.len() as u32,
-            values_size: values_size as u32,
-        };
+        let mut frame =
+            Self { crc: 0, summary_size: summary.len() as u32, values_size: values_size as u32 };
         frame.crc = frame.checksum(summary);
         frame
     }
@@ -270,10 +245,7 @@ mod tests {
             author: "ada".into(),
             reason: "größer".into(),
             time: Timestamp::new(-1, -5).unwrap(),
-            puts: vec![
-                (Key::config(), "value".into()),
-                (Key::new("b").unwrap(), "".into()),
-            ],
+            puts: vec![(Key::config(), "value".into()), (Key::new("b").unwrap(), "".into())],
             removes: vec![Key::new("old").unwrap()],
         }
     }
@@ -298,16 +270,9 @@ mod tests {
 
     #[test]
     fn an_impossible_length_is_refused_before_anything_is_allocated() {
-        let frame = Frame {
-            crc: 0,
-            summary_size: u32::MAX,
-            values_size: u32::MAX,
-        };
+        let frame = Frame { crc: 0, summary_size: u32::MAX, values_size: u32::MAX };
         let bytes: [u8; FRAME_SIZE] = frame.encode([1; 8]).try_into().unwrap();
-        assert_eq!(
-            Frame::decode(&bytes, [1; 8]),
-            Err("a record claims an impossible length")
-        );
+        assert_eq!(Frame::decode(&bytes, [1; 8]), Err("a record claims an impossible length"));
         assert_eq!(Frame::decode(&bytes, [2; 8]), Err("no record starts here"));
     }
 }

@@ -27,42 +27,28 @@ async fn open(directory: &Path) -> EmbeddedStore {
 }
 
 async fn try_open(directory: &Path) -> Result<EmbeddedStore, StoreError> {
-    EmbeddedStore::open(Settings {
-        segment_size: 600,
-        ..Settings::new(directory)
-    })
-    .await
+    EmbeddedStore::open(Settings { segment_size: 600, ..Settings::new(directory) }).await
 }
 
 async fn fill(store: &EmbeddedStore, count: u64) {
     for _ in 0..count {
         let head = store.head().await.unwrap();
         let text = head.to_string();
-        let change = commit(&[
-            ("a", Some(&text)),
-            (&format!("b/{head}"), Some("")),
-            ("c", None),
-        ]);
+        let change = commit(&[("a", Some(&text)), (&format!("b/{head}"), Some("")), ("c", None)]);
         store.commit(head, change).await.unwrap();
     }
 }
 
 fn moved_aside(directory: &Path) -> usize {
     let names = Disk.list(directory).unwrap();
-    names
-        .iter()
-        .filter(|name| name.starts_with("index.corrupt-"))
-        .count()
+    names.iter().filter(|name| name.starts_with("index.corrupt-")).count()
 }
 
 /// Copies a tree of files, to look at or to put back later.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
-        let (path, to) = (
-            entry.as_ref().unwrap().path(),
-            to.join(entry.unwrap().file_name()),
-        );
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
         if path.is_dir() {
             copy(&path, &to);
         } else {
@@ -90,10 +76,7 @@ async fn a_reopened_store_is_the_same() {
 async fn a_new_store_names_its_parent() {
     let directory = TempDir::new().unwrap();
     let parent = Some(Uuid::from_u128(7));
-    let settings = Settings {
-        parent,
-        ..Settings::new(directory.path())
-    };
+    let settings = Settings { parent, ..Settings::new(directory.path()) };
     drop(EmbeddedStore::open(settings).await.unwrap());
     assert_eq!(open(directory.path()).await.lineage().parent, parent);
 }
@@ -103,12 +86,7 @@ async fn a_second_store_on_the_same_directory_is_refused_by_name() {
     let (store, directory) = fresh().await;
     let refused = try_open(directory.path()).await.unwrap_err();
     assert!(matches!(&refused, StoreError::InUse { path } if path == directory.path()));
-    assert!(
-        refused
-            .to_string()
-            .contains(directory.path().to_str().unwrap()),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains(directory.path().to_str().unwrap()), "{refused}");
     drop(store);
     open(directory.path()).await;
 }
@@ -143,10 +121,7 @@ async fn an_index_full_of_garbage_is_moved_aside_and_rebuilt() {
     let before = contents(&store).await;
     drop(store);
     let index = directory.path().join("index");
-    for (round, garbage) in [&b""[..], b"garbage", &[0xff; 9000]]
-        .into_iter()
-        .enumerate()
-    {
+    for (round, garbage) in [&b""[..], b"garbage", &[0xff; 9000]].into_iter().enumerate() {
         for entry in fs::read_dir(&index).unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
@@ -172,11 +147,7 @@ async fn an_index_with_any_row_wrong_is_moved_aside_and_rebuilt() {
     let index = directory.path().join("index");
     let rows: Vec<_> = {
         let database = sled::open(&index).unwrap();
-        database
-            .iter()
-            .map(|row| row.unwrap())
-            .filter(|(name, _)| &**name != b"h")
-            .collect()
+        database.iter().map(|row| row.unwrap()).filter(|(name, _)| &**name != b"h").collect()
     };
     assert_eq!(rows.len(), 4 * 4);
     for (count, (name, content)) in rows.iter().enumerate() {
@@ -187,11 +158,7 @@ async fn an_index_with_any_row_wrong_is_moved_aside_and_rebuilt() {
             database.insert(name, [content, &[1][..]].concat()).unwrap();
         }
         drop(database);
-        assert_eq!(
-            contents(&open(directory.path()).await).await,
-            before,
-            "{name:?}"
-        );
+        assert_eq!(contents(&open(directory.path()).await).await, before, "{name:?}");
         assert_eq!(moved_aside(directory.path()), count + 1);
     }
 }
@@ -245,18 +212,12 @@ async fn a_log_that_is_behind_its_index_or_gone_refuses_to_open() {
             copy(replacement, &log);
         }
         let refused = try_open(directory.path()).await.unwrap_err();
-        assert!(
-            refused.to_string().contains("version 5 was acknowledged"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("version 5 was acknowledged"), "{refused}");
     }
     // What the error says to do, works.
     copy(old.path(), &log);
     fs::remove_dir_all(directory.path().join("index")).unwrap();
-    assert_eq!(
-        open(directory.path()).await.head().await.unwrap(),
-        Version(2)
-    );
+    assert_eq!(open(directory.path()).await.head().await.unwrap(), Version(2));
 }
 
 #[tokio::test]
@@ -264,19 +225,12 @@ async fn a_full_disk_refuses_the_commit_and_takes_the_next_one() {
     let directory = TempDir::new().unwrap();
     let disk = Faulty::default();
     let settings = Settings::new(directory.path());
-    let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings)
-        .await
-        .unwrap();
+    let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings).await.unwrap();
     fill(&store, 2).await;
     let before = contents(&store).await;
     disk.fail_append(0, ENOSPC, 40);
-    let refused = store
-        .commit(Version(2), commit(&[("a", Some("lost"))]))
-        .await;
-    assert!(
-        matches!(refused, Err(StoreError::Unavailable { .. })),
-        "{refused:?}"
-    );
+    let refused = store.commit(Version(2), commit(&[("a", Some("lost"))])).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
     assert_eq!(contents(&store).await, before);
     fill(&store, 1).await;
     let before = contents(&store).await;
@@ -289,20 +243,13 @@ async fn after_a_failed_flush_commits_are_refused_and_reads_go_on() {
     let directory = TempDir::new().unwrap();
     let disk = Faulty::default();
     let settings = Settings::new(directory.path());
-    let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings)
-        .await
-        .unwrap();
+    let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings).await.unwrap();
     fill(&store, 2).await;
     let before = contents(&store).await;
     disk.fail(Call::SyncData, 0, EIO);
     for _ in 0..2 {
-        let refused = store
-            .commit(Version(2), commit(&[("a", Some("lost"))]))
-            .await;
-        assert!(
-            matches!(refused, Err(StoreError::Poisoned { .. })),
-            "{refused:?}"
-        );
+        let refused = store.commit(Version(2), commit(&[("a", Some("lost"))])).await;
+        assert!(matches!(refused, Err(StoreError::Poisoned { .. })), "{refused:?}");
         assert_eq!(contents(&store).await, before);
     }
     assert!(!store.watch().has_changed().unwrap());

@@ -51,22 +51,12 @@ struct FaultyFile(Box<dyn LogFile>, Faulty);
 impl Faulty {
     /// Lets one call fail, after some that succeed.
     pub(crate) fn fail(&self, call: Call, after: usize, errno: i32) {
-        self.0.lock().unwrap().faults.push(Fault {
-            call,
-            after,
-            errno,
-            written: 0,
-        });
+        self.0.lock().unwrap().faults.push(Fault { call, after, errno, written: 0 });
     }
 
     /// Lets one append fail when it has written some bytes.
     pub(crate) fn fail_append(&self, after: usize, errno: i32, written: usize) {
-        let fault = Fault {
-            call: Call::Append,
-            after,
-            errno,
-            written,
-        };
+        let fault = Fault { call: Call::Append, after, errno, written };
         self.0.lock().unwrap().faults.push(fault);
     }
 

@@ -93,12 +93,7 @@ impl Reader {
         lineage: Lineage,
     ) -> Self {
         let marker = record::marker(&lineage);
-        Self {
-            file_system,
-            directory,
-            lineage,
-            marker,
-        }
+        Self { file_system, directory, lineage, marker }
     }
 
     pub(crate) fn lineage(&self) -> &Lineage {
@@ -118,20 +113,13 @@ impl Reader {
     pub(crate) fn value(&self, location: ValueLocation) -> Result<Bytes, StoreError> {
         let path = self.path(location.segment);
         let file = self.open(&path)?;
-        let damaged = || {
-            corrupt(
-                &path,
-                location.offset,
-                "a value is not the one written there",
-            )
-        };
+        let damaged = || corrupt(&path, location.offset, "a value is not the one written there");
         let end = location.offset.saturating_add(u64::from(location.size));
         if u64::from(location.size) > MAX_COMMIT_SIZE || end > size(&*file, &path)? {
             return Err(damaged());
         }
         let mut value = vec![0; location.size as usize];
-        file.read_exact_at(&mut value, location.offset)
-            .map_err(|e| unreadable(&path, e))?;
+        file.read_exact_at(&mut value, location.offset).map_err(|e| unreadable(&path, e))?;
         if self.lineage.hash(&value) != location.hash {
             return Err(damaged());
         }
@@ -148,11 +136,7 @@ impl Reader {
             .map_err(|e| unreadable(&path, e))?;
         match found {
             Ok(entry) if entry.location == location => Ok(entry.summary.into_record(location.hash)),
-            Ok(_) => Err(corrupt(
-                &path,
-                location.offset,
-                "the record is not the one written",
-            )),
+            Ok(_) => Err(corrupt(&path, location.offset, "the record is not the one written")),
             Err(flaw) => Err(corrupt(&path, location.offset, flaw)),
         }
     }
@@ -193,10 +177,8 @@ impl Reader {
         while size.saturating_sub(offset) > overlap {
             let mut window = vec![0; (size - offset).min(WINDOW) as usize];
             file.read_exact_at(&mut window, offset)?;
-            for (place, _) in window
-                .windows(self.marker.len())
-                .enumerate()
-                .filter(|(_, w)| *w == self.marker)
+            for (place, _) in
+                window.windows(self.marker.len()).enumerate().filter(|(_, w)| *w == self.marker)
             {
                 if let Ok(entry) = self.entry(file, size, segment, offset + place as u64)? {
                     return Ok(Some(entry));
@@ -210,9 +192,7 @@ impl Reader {
 
     /// Opens a segment for reading.
     pub(crate) fn open(&self, path: &Path) -> Result<Box<dyn LogFile>, StoreError> {
-        self.file_system
-            .open(path)
-            .map_err(|e| StoreError::unavailable("open", path, e))
+        self.file_system.open(path).map_err(|e| StoreError::unavailable("open", path, e))
     }
 
     /// Reads the record at an offset without its values.
@@ -244,11 +224,7 @@ impl Reader {
         Ok(match Summary::decode(&bytes) {
             Some(summary) if summary.values_size() == u64::from(frame.values_size) => Ok(Entry {
                 summary,
-                location: RecordLocation {
-                    segment,
-                    offset,
-                    hash: self.lineage.hash(&bytes),
-                },
+                location: RecordLocation { segment, offset, hash: self.lineage.hash(&bytes) },
                 summary_size: frame.summary_size,
             }),
             _ => Err("a record does not say what a commit says"),

@@ -28,11 +28,7 @@ pub(crate) type Visit<'a> = dyn FnMut(&Entry) -> Result<(), StoreError> + 'a;
 impl Position {
     /// Stands before the first record.
     pub(crate) fn start(lineage: &Lineage) -> Self {
-        Self {
-            head: Version::ZERO,
-            hash: lineage.root(),
-            offset: 0,
-        }
+        Self { head: Version::NONE, hash: lineage.root(), offset: 0 }
     }
 }
 
@@ -41,13 +37,9 @@ pub(crate) fn list_segments(
     file_system: &dyn FileSystem,
     directory: &Path,
 ) -> Result<Vec<Version>, StoreError> {
-    let names = file_system
-        .list(directory)
-        .map_err(|e| StoreError::unavailable("read", directory, e))?;
-    let mut segments: Vec<_> = names
-        .iter()
-        .filter_map(|name| segment::parse_name(name))
-        .collect();
+    let names =
+        file_system.list(directory).map_err(|e| StoreError::unavailable("read", directory, e))?;
+    let mut segments: Vec<_> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     segments.sort_unstable();
     Ok(segments)
 }
@@ -62,8 +54,7 @@ pub(crate) fn read_header(
         return Err(corrupt(path, 0, "the header is cut short"));
     }
     let mut bytes = [0; HEADER_SIZE];
-    file.read_exact_at(&mut bytes, 0)
-        .map_err(|e| unreadable(path, e))?;
+    file.read_exact_at(&mut bytes, 0).map_err(|e| unreadable(path, e))?;
     Header::decode(&bytes).map_err(|flaw| corrupt(path, 0, flaw))
 }
 
@@ -74,9 +65,7 @@ pub(crate) fn read_lineage(
     first: Version,
 ) -> Result<Lineage, StoreError> {
     let path = directory.join(segment::file_name(first));
-    let file = file_system
-        .open(&path)
-        .map_err(|e| StoreError::unavailable("open", &path, e))?;
+    let file = file_system.open(&path).map_err(|e| StoreError::unavailable("open", &path, e))?;
     Ok(read_header(&*file, &path, size(&*file, &path)?)?.lineage)
 }
 
@@ -89,46 +78,29 @@ pub(crate) fn read_segment(
 ) -> Result<Option<&'static str>, StoreError> {
     let path = reader.path(first);
     if first != position.head.next() {
-        let what = format!(
-            "it starts with version {first}, not {}",
-            position.head.next()
-        );
+        let what = format!("it starts with version {first}, not {}", position.head.next());
         return Err(corrupt(&path, 0, &what));
     }
     let file = reader.open(&path)?;
     let size = size(&*file, &path)?;
     let header = read_header(&*file, &path, size)?;
-    if header
-        != (Header {
-            first,
-            lineage: reader.lineage().clone(),
-        })
-    {
+    if header != (Header { first, lineage: reader.lineage().clone() }) {
         return Err(corrupt(&path, 0, "the header belongs to another segment"));
     }
     position.offset = HEADER_SIZE as u64;
     while position.offset < size {
-        let found = reader
-            .entry(&*file, size, first, position.offset)
-            .map_err(|e| unreadable(&path, e))?;
+        let found =
+            reader.entry(&*file, size, first, position.offset).map_err(|e| unreadable(&path, e))?;
         let entry = match found {
             Ok(entry) => entry,
             Err(flaw) => return Ok(Some(flaw)),
         };
         // The record is whole, so no crash explains that it is the wrong one.
         if entry.summary.version != position.head.next() {
-            return Err(corrupt(
-                &path,
-                position.offset,
-                "a record has the wrong version",
-            ));
+            return Err(corrupt(&path, position.offset, "a record has the wrong version"));
         }
         if entry.summary.parent_hash != position.hash {
-            return Err(corrupt(
-                &path,
-                position.offset,
-                "a record does not follow the one before",
-            ));
+            return Err(corrupt(&path, position.offset, "a record does not follow the one before"));
         }
         visit(&entry)?;
         *position = Position {

@@ -69,11 +69,7 @@ impl Header {
             let id = Uuid::from_bytes(cursor.array()?);
             let parent = Uuid::from_bytes(cursor.array()?);
             let parent = (!parent.is_nil()).then_some(parent);
-            let lineage = Lineage {
-                id,
-                parent,
-                hash_key: cursor.array()?,
-            };
+            let lineage = Lineage { id, parent, hash_key: cursor.array()? };
             Some((magic, format, Self { first, lineage }))
         };
         let is_intact = crc32c::crc32c(covered).to_be_bytes() == checksum;
@@ -126,19 +122,9 @@ pub(crate) fn create(
 ) -> Result<Segment, NewSegment> {
     let unfinished = directory.join(UNFINISHED);
     let path = directory.join(file_name(first));
-    let header = Header {
-        first,
-        lineage: lineage.clone(),
-    }
-    .encode();
-    let unwritten = |source| NewSegment::Unwritten {
-        path: path.clone(),
-        source,
-    };
-    let unflushed = |source| NewSegment::Unflushed {
-        path: path.clone(),
-        source,
-    };
+    let header = Header { first, lineage: lineage.clone() }.encode();
+    let unwritten = |source| NewSegment::Unwritten { path: path.clone(), source };
+    let unflushed = |source| NewSegment::Unflushed { path: path.clone(), source };
 
     let mut file = file_system.create(&unfinished).map_err(unwritten)?;
     if let Err(source) = file.append(&header) {
@@ -149,12 +135,7 @@ pub(crate) fn create(
     file.sync_data().map_err(unflushed)?;
     file_system.rename(&unfinished, &path).map_err(unwritten)?;
     file_system.sync_dir(directory).map_err(unflushed)?;
-    Ok(Segment {
-        first,
-        path,
-        file,
-        end: header.len() as u64,
-    })
+    Ok(Segment { first, path, file, end: header.len() as u64 })
 }
 
 #[cfg(test)]
@@ -162,10 +143,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header {
-            first: Version(3),
-            lineage: Lineage::new(Some(Uuid::new_v4())),
-        }
+        Header { first: Version(3), lineage: Lineage::new(Some(Uuid::new_v4())) }
     }
 
     #[test]
@@ -188,12 +166,7 @@ mod tests {
     fn only_the_exact_name_is_a_segment() {
         assert_eq!(file_name(Version(1)), "00000000000000000001.log");
         assert_eq!(parse_name("00000000000000000001.log"), Some(Version(1)));
-        for name in [
-            "1.log",
-            "+0000000000000000001.log",
-            "00000000000000000001.log.new",
-            "x",
-        ] {
+        for name in ["1.log", "+0000000000000000001.log", "00000000000000000001.log.new", "x"] {
             assert_eq!(parse_name(name), None, "{name}");
         }
     }

@@ -24,11 +24,7 @@ impl Place {
     }
 
     fn with_segments(segment_size: u64) -> Self {
-        Self {
-            directory: TempDir::new().unwrap(),
-            file_system: Faulty::default(),
-            segment_size,
-        }
+        Self { directory: TempDir::new().unwrap(), file_system: Faulty::default(), segment_size }
     }
 
     fn open(&self) -> Result<(Log, Vec<Entry>), StoreError> {
@@ -42,30 +38,21 @@ impl Place {
             parent: None,
         };
         let mut entries = Vec::new();
-        let log = Log::open(
-            Arc::new(self.file_system.clone()),
-            settings,
-            known,
-            &mut |entry| {
-                entries.push(entry.clone());
-                Ok(())
-            },
-        )?;
+        let log = Log::open(Arc::new(self.file_system.clone()), settings, known, &mut |entry| {
+            entries.push(entry.clone());
+            Ok(())
+        })?;
         Ok((log, entries))
     }
 
     /// Writes some commits and returns what the log must hold.
     fn fill(&self, count: u64) -> Vec<Entry> {
         let (mut log, _) = self.open().unwrap();
-        (0..count)
-            .map(|n| log.append(&change(n)).unwrap())
-            .collect()
+        (0..count).map(|n| log.append(&change(n)).unwrap()).collect()
     }
 
     fn segment(&self, first: u64) -> PathBuf {
-        self.directory
-            .path()
-            .join(segment::file_name(Version(first)))
+        self.directory.path().join(segment::file_name(Version(first)))
     }
 
     fn names(&self) -> Vec<String> {
@@ -76,11 +63,7 @@ impl Place {
 }
 
 fn change(n: u64) -> Commit {
-    commit(&[
-        ("config/bundle", Some(&format!("bundle {n}"))),
-        ("b", Some("")),
-        ("old", None),
-    ])
+    commit(&[("config/bundle", Some(&format!("bundle {n}"))), ("b", Some("")), ("old", None)])
 }
 
 /// Checks that a log holds exactly these commits, values included.
@@ -88,15 +71,9 @@ fn assert_holds(log: &Log, found: &[Entry], expected: &[Entry]) {
     assert_eq!(found, expected);
     assert_eq!(log.head(), Version(expected.len() as u64));
     for (n, entry) in expected.iter().enumerate() {
-        let values: Vec<_> = entry
-            .values()
-            .map(|(_, v)| log.reader().value(v).unwrap())
-            .collect();
+        let values: Vec<_> = entry.values().map(|(_, v)| log.reader().value(v).unwrap()).collect();
         assert_eq!(values, [Bytes::from(format!("bundle {n}")), Bytes::new()]);
-        assert_eq!(
-            log.reader().record(entry.location).unwrap().version,
-            entry.summary.version
-        );
+        assert_eq!(log.reader().record(entry.location).unwrap().version, entry.summary.version);
     }
 }
 
@@ -112,28 +89,16 @@ fn what_was_appended_is_found_again() {
 fn a_commit_is_flushed_before_it_is_answered_and_a_segment_before_it_is_named() {
     let place = Place::with_segments(1);
     let (mut log, _) = place.open().unwrap();
-    let create = [
-        Call::Create,
-        Call::Append,
-        Call::SyncData,
-        Call::Rename,
-        Call::SyncDir,
-    ];
+    let create = [Call::Create, Call::Append, Call::SyncData, Call::Rename, Call::SyncDir];
     assert_eq!(place.file_system.take_calls(), create);
     let append = [Call::Append, Call::Append, Call::Append, Call::SyncData];
     log.append(&change(0)).unwrap();
     assert_eq!(place.file_system.take_calls(), append);
     log.append(&change(1)).unwrap();
-    assert_eq!(
-        place.file_system.take_calls(),
-        [create.as_slice(), &append].concat()
-    );
+    assert_eq!(place.file_system.take_calls(), [create.as_slice(), &append].concat());
     drop(log);
     place.open().unwrap();
-    assert_eq!(
-        place.file_system.take_calls(),
-        [Call::SyncData, Call::SyncDir]
-    );
+    assert_eq!(place.file_system.take_calls(), [Call::SyncData, Call::SyncDir]);
 }
 
 #[test]
@@ -162,11 +127,7 @@ fn a_torn_tail_is_cut_at_the_last_valid_record() {
             fs::write(place.segment(1), torn).unwrap();
             let (mut log, found) = place.open().unwrap();
             assert_holds(&log, &found, &written[..2]);
-            assert_eq!(
-                fs::read(place.segment(1)).unwrap(),
-                whole[..last],
-                "cut at {end}"
-            );
+            assert_eq!(fs::read(place.segment(1)).unwrap(), whole[..last], "cut at {end}");
             // The version of the torn commit was never acknowledged and is free.
             assert_eq!(log.append(&change(2)).unwrap(), written[2]);
             assert_eq!(fs::read(place.segment(1)).unwrap(), whole);
@@ -209,29 +170,15 @@ fn a_log_that_lost_an_acknowledged_commit_refuses_to_open() {
     let whole = fs::read(place.segment(1)).unwrap();
     let torn = &whole[..whole.len() - 1];
     fs::write(place.segment(1), torn).unwrap();
-    let refused = place
-        .open_knowing(Some(KnownHead {
-            lineage,
-            version: Version(3),
-        }))
-        .unwrap_err();
+    let refused = place.open_knowing(Some(KnownHead { lineage, version: Version(3) })).unwrap_err();
     assert!(
         matches!(&refused, StoreError::Corrupt { offset, what, .. }
             if *offset == written[2].location.offset
                 && what == "it ends with version 2, but version 3 was acknowledged"),
         "{refused}"
     );
-    assert_eq!(
-        fs::read(place.segment(1)).unwrap(),
-        torn,
-        "evidence is left alone"
-    );
-    place
-        .open_knowing(Some(KnownHead {
-            lineage,
-            version: Version(2),
-        }))
-        .unwrap();
+    assert_eq!(fs::read(place.segment(1)).unwrap(), torn, "evidence is left alone");
+    place.open_knowing(Some(KnownHead { lineage, version: Version(2) })).unwrap();
 }
 
 #[test]
@@ -267,23 +214,12 @@ fn a_crash_while_a_segment_is_created_leaves_the_log_whole() {
     fs::write(place.directory.path().join(segment::UNFINISHED), "lbcom").unwrap();
     let (log, found) = place.open().unwrap();
     assert_holds(&log, &found, &written);
-    segment::create(
-        &place.file_system,
-        place.directory.path(),
-        Version(3),
-        log.reader().lineage(),
-    )
-    .unwrap_or_else(|_| panic!("the disk is fine"));
+    segment::create(&place.file_system, place.directory.path(), Version(3), log.reader().lineage())
+        .unwrap_or_else(|_| panic!("the disk is fine"));
     let (mut log, found) = place.open().unwrap();
     assert_holds(&log, &found, &written);
     log.append(&change(2)).unwrap();
-    assert_eq!(
-        place.names(),
-        [
-            segment::file_name(Version(1)),
-            segment::file_name(Version(3))
-        ]
-    );
+    assert_eq!(place.names(), [segment::file_name(Version(1)), segment::file_name(Version(3))]);
 }
 
 #[test]
@@ -331,10 +267,7 @@ fn a_full_disk_at_a_new_segment_refuses_the_commit_and_takes_the_next_one() {
         let first = log.append(&change(0)).unwrap();
         place.file_system.fail(call, 0, ENOSPC);
         let refused = log.append(&change(9)).unwrap_err();
-        assert!(
-            matches!(refused, StoreError::Unavailable { .. }),
-            "{call:?}: {refused}"
-        );
+        assert!(matches!(refused, StoreError::Unavailable { .. }), "{call:?}: {refused}");
         let second = log.append(&change(1)).unwrap();
         let (log, found) = place.open().unwrap();
         assert_holds(&log, &found, &[first, second]);
@@ -355,17 +288,9 @@ fn a_failed_flush_is_not_repeated_and_refuses_all_further_commits() {
             "{refused}"
         );
     }
-    let syncs = place
-        .file_system
-        .take_calls()
-        .into_iter()
-        .filter(|c| *c == Call::SyncData);
+    let syncs = place.file_system.take_calls().into_iter().filter(|c| *c == Call::SyncData);
     assert_eq!(syncs.count(), 1);
-    assert_holds(
-        &log,
-        std::slice::from_ref(&first),
-        std::slice::from_ref(&first),
-    );
+    assert_holds(&log, std::slice::from_ref(&first), std::slice::from_ref(&first));
     drop(log);
     let (log, found) = place.open().unwrap();
     assert_holds(&log, &found, &[first]);
@@ -380,10 +305,7 @@ fn a_failed_flush_of_a_new_segment_refuses_all_further_commits() {
         place.file_system.fail(call, 0, EIO);
         for _ in 0..2 {
             let refused = log.append(&change(1)).unwrap_err();
-            assert!(
-                matches!(refused, StoreError::Poisoned { .. }),
-                "{call:?}: {refused}"
-            );
+            assert!(matches!(refused, StoreError::Poisoned { .. }), "{call:?}: {refused}");
         }
         drop(log);
         let (log, found) = place.open().unwrap();
@@ -401,10 +323,7 @@ fn a_refused_commit_that_cannot_be_taken_back_refuses_all_further_commits() {
         place.file_system.fail(call, 0, EIO);
         for _ in 0..2 {
             let refused = log.append(&change(1)).unwrap_err();
-            assert!(
-                matches!(refused, StoreError::Poisoned { .. }),
-                "{call:?}: {refused}"
-            );
+            assert!(matches!(refused, StoreError::Poisoned { .. }), "{call:?}: {refused}");
         }
         drop(log);
         let (log, found) = place.open().unwrap();
@@ -424,14 +343,8 @@ fn damage_that_appears_while_the_log_is_open_is_noticed() {
     flipped[written[1].location.offset as usize + 30] ^= 1;
     for damaged in [&flipped[..], &whole[..value.offset as usize]] {
         fs::write(place.segment(1), damaged).unwrap();
-        assert!(matches!(
-            log.reader().value(value),
-            Err(StoreError::Corrupt { .. })
-        ));
+        assert!(matches!(log.reader().value(value), Err(StoreError::Corrupt { .. })));
         let record = log.reader().record(written[1].location);
-        assert!(
-            matches!(record, Err(StoreError::Corrupt { .. })),
-            "{record:?}"
-        );
+        assert!(matches!(record, Err(StoreError::Corrupt { .. })), "{record:?}");
     }
 }

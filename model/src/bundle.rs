@@ -8,7 +8,13 @@ use std::{collections::BTreeMap, fmt};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::diagnostic::Place;
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics, Place, Severity, code},
+    document::Document,
+};
+
+/// The largest file a document may name, in bytes.
+pub const MAX_FILE: usize = 1 << 20;
 
 /// Documents in the order of their names, and the files they name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +98,52 @@ impl Bundle {
             .iter()
             .map(|file| ((file.document.as_str(), file.path.as_str()), file.content.0.as_slice()))
             .collect()
+    }
+
+    /// Adds the files that the documents name. `read` fetches one; its path is relative to the
+    /// document that names it.
+    ///
+    /// # Errors
+    ///
+    /// One finding for each file that cannot be had, where it is named.
+    pub fn with_files(
+        mut self,
+        mut read: impl FnMut(&FileReference) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, Diagnostics> {
+        let (document, _) = Document::read(&self);
+        let mut found = Diagnostics::default();
+        for reference in document.file_references(&self) {
+            let same = |file: &NamedFile| {
+                file.document == reference.document && file.path == reference.path
+            };
+            if self.files.iter().any(same) {
+                continue;
+            }
+            let (message, help) = match read(&reference) {
+                Ok(content) if content.len() > MAX_FILE => (
+                    format!("`{}` has {} bytes", reference.path, content.len()),
+                    format!("a file may have {MAX_FILE}; is this the right one?"),
+                ),
+                Ok(content) => {
+                    let FileReference { document, path, .. } = reference;
+                    self.files.push(NamedFile { document, path, content: Content(content) });
+                    continue;
+                }
+                Err(error) => (
+                    format!("could not read `{}`: {error}", reference.path),
+                    "the path is relative to the document that names it".to_owned(),
+                ),
+            };
+            found.push(Diagnostic {
+                code: code::FILE_MISSING.to_owned(),
+                severity: Severity::Error,
+                place: Some(reference.place),
+                path: String::new(),
+                message,
+                help: Some(help),
+            });
+        }
+        if found.is_empty() { Ok(self) } else { Err(found) }
     }
 
     /// A hash of everything that has a meaning: names, texts and contents, each with its length.

@@ -14,13 +14,15 @@ pub const FILE: &str = "addresses.json";
 ///
 /// What the file system says.
 pub fn write(directory: &Path, named: &[(&str, String)]) -> io::Result<()> {
-    let mut text = format!("{{\"pid\":{}", std::process::id());
-    for (name, value) in named {
-        // Names and addresses hold nothing that JSON escapes.
-        debug_assert!(!value.contains(['"', '\\']));
-        text += &format!(",\"{name}\":\"{value}\"");
-    }
-    text += "}\n";
+    let fields: Vec<String> = named
+        .iter()
+        .map(|(name, value)| {
+            // Names and addresses hold nothing that JSON escapes.
+            debug_assert!(!value.contains(['"', '\\']));
+            format!(",\"{name}\":\"{value}\"")
+        })
+        .collect();
+    let text = format!("{{\"pid\":{}{}}}\n", std::process::id(), fields.concat());
     let temporary = directory.join(".addresses.json");
     fs::write(&temporary, text)?;
     fs::rename(temporary, directory.join(FILE))

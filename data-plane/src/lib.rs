@@ -1,1 +1,2 @@
-//! stub
+//! The proxy.
+pub mod sync;

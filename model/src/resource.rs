@@ -27,6 +27,15 @@ impl fmt::Display for Digest {
 }
 
 impl Digest {
+    /// All 64 hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        use fmt::Write;
+        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
     /// Takes a digest from the wire.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)

@@ -12,6 +12,7 @@ use axum::{
 use lb_model::{
     Version,
     api::{VersionList, VersionView},
+    resource::Digest,
 };
 use serde::Deserialize;
 
@@ -51,7 +52,7 @@ pub(super) async fn list(
             author: record.author,
             reason: record.reason,
             time: record.time.to_string(),
-            hash: record.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            hash: Digest(record.hash).to_hex(),
         })
         .collect();
     Ok(Json(VersionList { current, versions }))

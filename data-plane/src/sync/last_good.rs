@@ -1,0 +1,223 @@
+//! The last good snapshot on disk, from which the proxy starts when nobody else is there.
+//!
+//! A file holds a magic number, the length and hash of its payload, and the payload: the lineage,
+//! the version and every resource. It is written beside its final name, synced, renamed, and the
+//! directory is synced, so that a crash leaves the old file or the new one and never a part. The
+//! newest few are kept; at the start the newest that is whole and has the root it names is taken.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use lb_model::{
+    Resource, ResourceKey, ResourceKind, ResourceSet, Version,
+    resource::{Digest, HashKey},
+};
+use lb_proto::v1;
+use prost::Message;
+
+use super::session::{MAX_BYTES, Running};
+
+const MAGIC: &[u8; 8] = b"lbgood\x00\x01";
+/// Magic, length of the payload, hash of the payload.
+const HEADER: usize = 8 + 8 + 32;
+/// How many are kept.
+const KEPT: usize = 3;
+
+/// The last good snapshots in a directory.
+#[derive(Debug, Clone)]
+pub struct LastGood {
+    directory: PathBuf,
+}
+
+/// Why a snapshot could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LastGoodError {
+    /// The file system failed.
+    #[error("could not {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is damaged.
+    #[error("{path} is damaged: {what}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// How.
+        what: &'static str,
+    },
+}
+
+impl LastGood {
+    /// Keeps snapshots in `directory`, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made or read.
+    pub fn open(directory: PathBuf) -> Result<Self, LastGoodError> {
+        fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
+        fs::read_dir(&directory).map_err(failed("read", &directory))?;
+        Ok(Self { directory })
+    }
+
+    /// Writes a snapshot so that it survives a crash and a loss of power.
+    ///
+    /// # Errors
+    ///
+    /// When it could not be written; the ones before are untouched.
+    pub fn save(&self, running: &Running) -> Result<(), LastGoodError> {
+        let payload = encode(running);
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+        header.extend_from_slice(blake3::hash(&payload).as_bytes());
+
+        let temporary = self.directory.join("writing");
+        let path = self.directory.join(file_name(running));
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            // Private keys are in it.
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&temporary)?;
+            file.write_all(&header)?;
+            file.write_all(&payload)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            File::open(&self.directory)?.sync_all()
+        };
+        write().map_err(failed("write", &path))?;
+        self.forget(&path);
+        Ok(())
+    }
+
+    /// The newest snapshot that is whole. Damaged ones are named in the log and passed over.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be read.
+    pub fn load(&self) -> Result<Option<Running>, LastGoodError> {
+        for path in self.files().map_err(failed("read", &self.directory))? {
+            match read(&path) {
+                Ok(running) => return Ok(Some(running)),
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "last good snapshot not used");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files, newest first.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "snap") {
+                files.push((entry.metadata()?.modified()?, path));
+            }
+        }
+        files.sort_by(|a, b| b.cmp(a));
+        Ok(files.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Removes all but the newest. A file that stays is only clutter.
+    fn forget(&self, newest: &Path) {
+        let files = self.files().unwrap_or_default();
+        let older = files.iter().filter(|path| *path != newest).skip(KEPT - 1);
+        for path in older {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "old snapshot not removed");
+            }
+        }
+    }
+}
+
+fn file_name(running: &Running) -> String {
+    format!("{:020}-{}.snap", running.version.0, running.resources.root())
+}
+
+fn encode(running: &Running) -> Vec<u8> {
+    let resources = running.resources.iter().map(|(key, resource)| v1::StoredResource {
+        kind: key.kind.as_str().to_owned(),
+        name: key.name.to_string(),
+        body: resource.body().clone(),
+    });
+    let message = v1::LastGood {
+        lineage: running.lineage.to_string(),
+        version: running.version.0,
+        hash_key: running.resources.hash_key().0.to_vec().into(),
+        root: running.resources.root().0.to_vec().into(),
+        resources: resources.collect(),
+    };
+    message.encode_to_vec()
+}
+
+fn read(path: &Path) -> Result<Running, LastGoodError> {
+    let damaged = |what| LastGoodError::Damaged { path: path.to_owned(), what };
+    let mut file = File::open(path).map_err(failed("open", path))?;
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header).map_err(|_| damaged("it ends within its header"))?;
+    let (magic, rest) = header.split_at(8);
+    let (length, hash) = rest.split_at(8);
+    if magic != MAGIC {
+        return Err(damaged("it does not begin like a snapshot"));
+    }
+    let length = u64::from_le_bytes(length.try_into().unwrap_or_default());
+    if length > 2 * MAX_BYTES as u64 {
+        return Err(damaged("it claims to be larger than any version"));
+    }
+    let mut payload = Vec::new();
+    // One byte more than claimed, to see a file that goes on.
+    file.take(length + 1).read_to_end(&mut payload).map_err(failed("read", path))?;
+    if payload.len() as u64 != length {
+        return Err(damaged("its length is not what it claims"));
+    }
+    if blake3::hash(&payload).as_bytes() != hash {
+        return Err(damaged("its content does not have its hash"));
+    }
+    decode(&payload).ok_or_else(|| damaged("its content is not a snapshot"))
+}
+
+fn decode(payload: &[u8]) -> Option<Running> {
+    let message = v1::LastGood::decode(payload).ok()?;
+    let hash_key = HashKey(message.hash_key[..].try_into().ok()?);
+    let mut resources = BTreeMap::new();
+    for stored in message.resources {
+        let kind = ResourceKind::parse(&stored.kind)?;
+        let key = ResourceKey { kind, name: stored.name.into() };
+        let resource = Resource::new(&key, stored.body, &hash_key);
+        resources.insert(key, resource);
+    }
+    let set = ResourceSet::new(hash_key, resources);
+    (Some(set.root()) == Digest::from_slice(&message.root)).then(|| Running {
+        lineage: message.lineage.into(),
+        version: Version(message.version),
+        resources: Arc::new(set),
+    })
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LastGoodError + use<> {
+    let path = path.to_owned();
+    move |source| LastGoodError::Io { action, path, source }
+}
+
+fn chain(error: &LastGoodError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

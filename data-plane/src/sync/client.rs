@@ -1,0 +1,209 @@
+//! Carries the messages of a sync session, and finds its way back after every interruption.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use lb_proto::v1::{self, config_sync_client::ConfigSyncClient};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+
+use super::session::{Identity, Input, Output, Running, Session};
+use crate::{
+    apply::{Applied, Applier},
+    metrics::ApplyMetrics,
+    report::SharedReporter,
+};
+
+/// The largest message taken from the control plane. Pushes come in chunks of about 1 MiB, but a
+/// single resource may be larger.
+const MAX_MESSAGE: usize = 64 << 20;
+/// How many messages wait for a slow control plane.
+const QUEUE: usize = 16;
+const CONNECT: Duration = Duration::from_secs(5);
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first and the longest pause between two attempts.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Follows a control plane.
+#[derive(Debug)]
+pub struct Client {
+    /// Where it is.
+    pub control_plane: String,
+    /// Who follows.
+    pub identity: Identity,
+    /// Makes versions serve.
+    pub applier: Applier,
+    /// What serves already.
+    pub running: Option<Running>,
+    /// Reports over the same connection.
+    pub reporter: SharedReporter,
+    /// What is counted.
+    pub metrics: Arc<ApplyMetrics>,
+}
+
+impl Client {
+    /// Follows until told to stop, then gives the applier back.
+    pub async fn run(mut self, stop: CancellationToken) -> Applier {
+        let mut pause = PAUSE.0;
+        loop {
+            let mut welcome = false;
+            let ended = tokio::select! {
+                () = stop.cancelled() => return self.applier,
+                ended = self.follow(&mut welcome) => ended,
+            };
+            if self.metrics.is_connected() {
+                tracing::warn!(reason = ended, "control plane lost; serving on without it");
+            } else {
+                tracing::debug!(reason = ended, "control plane not reached");
+            }
+            self.metrics.connected(false);
+            if welcome {
+                pause = PAUSE.0;
+            }
+            // Full jitter: a fleet that lost its control plane must not come back as one.
+            let wait = jittered(pause);
+            pause = (pause * 2).min(PAUSE.1);
+            tokio::select! {
+                () = stop.cancelled() => return self.applier,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One stream from its beginning to its end; gives the reason of the end.
+    async fn follow(&mut self, welcome: &mut bool) -> String {
+        let channel = match self.connect().await {
+            Ok(channel) => channel,
+            Err(error) => return chain(&error),
+        };
+        let (answers, stream) = mpsc::channel(QUEUE);
+        let mut session = Session::new(self.identity.clone(), self.running.clone());
+        for output in session.handle(Input::Connected) {
+            if let Output::Send(message) = output
+                && answers.send(message).await.is_err()
+            {
+                return "the stream did not open".to_owned();
+            }
+        }
+        let mut client =
+            ConfigSyncClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let mut messages = match client.sync(ReceiverStream::new(stream)).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return status.message().to_owned(),
+        };
+        let reporter = Arc::clone(&self.reporter);
+        let report = tokio::spawn(async move {
+            if let Err(status) = reporter.run(channel).await {
+                tracing::debug!(%status, "report stream ended");
+            }
+        });
+        let _end_with_stream = AbortOnDrop(report.abort_handle());
+        loop {
+            let message = match messages.next().await {
+                Some(Ok(message)) => message,
+                Some(Err(status)) => return status.message().to_owned(),
+                None => return "the control plane closed the stream".to_owned(),
+            };
+            if !*welcome && matches!(message.message, Some(v1::to_proxy::Message::Welcome(_))) {
+                *welcome = true;
+                self.metrics.connected(true);
+                tracing::info!(control_plane = self.control_plane, "following the control plane");
+            }
+            let outputs = session.handle(Input::Message(message));
+            if let Err(reason) = self.perform(&mut session, outputs, &answers).await {
+                return reason;
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        Endpoint::from_shared(self.control_plane.clone())?
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+    }
+
+    /// Does what the session says; an error ends the stream.
+    async fn perform(
+        &mut self,
+        session: &mut Session,
+        outputs: Vec<Output>,
+        answers: &mpsc::Sender<v1::FromProxy>,
+    ) -> Result<(), String> {
+        let mut outputs = std::collections::VecDeque::from(outputs);
+        while let Some(output) = outputs.pop_front() {
+            let input = match output {
+                Output::Send(message) => {
+                    answers.send(message).await.map_err(|_| "the stream broke".to_owned())?;
+                    continue;
+                }
+                Output::Close(reason) => {
+                    tracing::warn!(reason, "not following this control plane");
+                    // What is queued is still wanted: it tells the other side why.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    return Err(reason);
+                }
+                Output::Apply(candidate) => {
+                    let validated = async || {
+                        for output in session.handle(Input::Validated) {
+                            if let Output::Send(message) = output {
+                                let _ = answers.send(message).await;
+                            }
+                        }
+                    };
+                    match self.applier.apply(&candidate.next, validated).await {
+                        Ok(applied) => {
+                            self.running = Some(candidate.next);
+                            active(applied)
+                        }
+                        Err(errors) => Input::Failed(errors),
+                    }
+                }
+                Output::Renumber(candidate) => {
+                    let applied = self.applier.renumber(&candidate.next).await;
+                    self.running = Some(candidate.next);
+                    active(applied)
+                }
+            };
+            outputs.extend(session.handle(input));
+        }
+        Ok(())
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn active(applied: Applied) -> Input {
+    Input::Active { persisted: applied.persisted, listeners: applied.listeners }
+}
+
+/// A random part of a pause, at least a tenth of it.
+fn jittered(pause: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u64_pair().1 % 1_000;
+    let share = 0.1 + 0.9 * random as f64 / 1_000.0;
+    pause.mul_f64(share)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -16,7 +16,10 @@ pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
 pub use route::{Route, RouteTimeouts};
 pub use service::{Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
 
-use crate::value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName};
+use crate::{
+    Diagnostics,
+    value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName},
+};
 
 /// Objects of one kind by name. Shared, so that a new configuration reuses what did not change.
 pub type Objects<N, T> = BTreeMap<N, Arc<T>>;
@@ -34,4 +37,13 @@ pub struct Config {
     pub routes: Objects<RouteName, Route>,
     /// What TLS entry points show to clients.
     pub certificates: Objects<CertificateName, Certificate>,
+}
+
+/// A configuration and what deserves a second look in it.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings only: a configuration with an error does not exist.
+    pub warnings: Diagnostics,
 }

@@ -17,6 +17,23 @@
 //! The crate is pure: no file, socket, clock or thread. Whoever calls passes file contents and
 //! the time in.
 
+pub mod api;
+pub mod bundle;
 pub mod config;
+pub mod diagnostic;
+pub mod document;
+mod parse;
+pub mod resource;
 pub mod rule;
+pub mod snapshot;
 pub mod value;
+#[cfg(feature = "wire")]
+pub mod wire;
+pub mod yaml;
+
+pub use bundle::{Bundle, FileReference};
+pub use config::{Config, Parsed};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use document::Document;
+pub use resource::{Resource, ResourceKey, ResourceKind, ResourceSet};
+pub use snapshot::{Snapshot, Version};

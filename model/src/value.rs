@@ -27,13 +27,16 @@ pub struct InvalidValue {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
+    /// Whether the language has it and only this version does not run it.
+    pub not_yet: bool,
 }
 
 impl InvalidValue {
     pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            help: Some(help.into()),
-        }
+        Self { message: message.into(), help: Some(help.into()), not_yet: false }
+    }
+
+    pub(crate) fn not_yet(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { not_yet: true, ..Self::new(message, help) }
     }
 }

@@ -76,33 +76,19 @@ impl Certificate {
         for (index, der) in chain.iter().enumerate() {
             X509Certificate::from_der(der).map_err(|_| InvalidCertificate::NotX509(index + 1))?;
         }
-        let leaf = chain
-            .first()
-            .ok_or(InvalidCertificate::NoCertificate("the certificate"))?;
+        let leaf = chain.first().ok_or(InvalidCertificate::NoCertificate("the certificate"))?;
         let (_, leaf) =
             X509Certificate::from_der(leaf).map_err(|_| InvalidCertificate::NotX509(1))?;
         let names = public_names(&leaf);
         let theirs: &[u8] = &leaf.public_key().subject_public_key.data;
         if !public_keys(&key)?.iter().any(|ours| ours == theirs) {
-            let named = names
-                .first()
-                .cloned()
-                .unwrap_or_else(|| leaf.subject().to_string());
+            let named = names.first().cloned().unwrap_or_else(|| leaf.subject().to_string());
             return Err(InvalidCertificate::KeyMismatch(named));
         }
         let validity = leaf.validity();
-        let (not_before, not_after) = (
-            validity.not_before.timestamp(),
-            validity.not_after.timestamp(),
-        );
-        Ok(Self {
-            chain,
-            key: Secret::new(key),
-            names,
-            not_before,
-            not_after,
-            default,
-        })
+        let (not_before, not_after) =
+            (validity.not_before.timestamp(), validity.not_after.timestamp());
+        Ok(Self { chain, key: Secret::new(key), names, not_before, not_after, default })
     }
 
     /// The chain in DER, leaf first.
@@ -159,10 +145,7 @@ fn public_names(leaf: &X509Certificate<'_>) -> PublicNames {
         }
     }
     if names.is_empty() {
-        let common = leaf
-            .subject()
-            .iter_common_name()
-            .find_map(|name| name.as_str().ok());
+        let common = leaf.subject().iter_common_name().find_map(|name| name.as_str().ok());
         names.extend(common.map(str::to_ascii_lowercase));
     }
     names
@@ -172,9 +155,7 @@ fn address(bytes: &[u8]) -> Option<String> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some(std::net::Ipv4Addr::from(v4).to_string());
     }
-    <[u8; 16]>::try_from(bytes)
-        .ok()
-        .map(|v6| std::net::Ipv6Addr::from(v6).to_string())
+    <[u8; 16]>::try_from(bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string())
 }
 
 /// The public halves a private key may have, as they stand in a certificate. An EC key in SEC1
@@ -198,11 +179,7 @@ fn public_keys(key: &[u8]) -> Result<Vec<Vec<u8>>, InvalidCertificate> {
     if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key) {
         found.push(pair.public_key().as_ref().to_vec());
     }
-    if found.is_empty() {
-        Err(InvalidCertificate::UnsupportedKey)
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(InvalidCertificate::UnsupportedKey) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -227,10 +204,7 @@ mod tests {
     fn a_key_of_another_certificate_is_refused_by_name() {
         let ((chain, _), (_, key)) = (pair("a.example.com"), pair("b.example.com"));
         let error = Certificate::from_pem(chain.as_bytes(), key.as_bytes(), false).unwrap_err();
-        assert_eq!(
-            error,
-            InvalidCertificate::KeyMismatch("a.example.com".into())
-        );
+        assert_eq!(error, InvalidCertificate::KeyMismatch("a.example.com".into()));
     }
 
     #[test]
@@ -239,14 +213,8 @@ mod tests {
         let read = |chain: &str, key: &str| {
             Certificate::from_pem(chain.as_bytes(), key.as_bytes(), false).unwrap_err()
         };
-        assert_eq!(
-            read(&key, &chain),
-            InvalidCertificate::NoCertificate("the certificate")
-        );
+        assert_eq!(read(&key, &chain), InvalidCertificate::NoCertificate("the certificate"));
         assert_eq!(read(&chain, &chain), InvalidCertificate::NoKey("the key"));
-        assert_eq!(
-            read("", &key),
-            InvalidCertificate::NoCertificate("the certificate")
-        );
+        assert_eq!(read("", &key), InvalidCertificate::NoCertificate("the certificate"));
     }
 }

@@ -87,9 +87,6 @@ pub struct KeepAlive {
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        Self {
-            max_requests: 0,
-            max_time: Duration::ZERO,
-        }
+        Self { max_requests: 0, max_time: Duration::ZERO }
     }
 }

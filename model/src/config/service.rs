@@ -99,9 +99,6 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self {
-            max_idle: 256,
-            idle_timeout: Duration::from_secs(60),
-        }
+        Self { max_idle: 256, idle_timeout: Duration::from_secs(60) }
     }
 }

@@ -44,7 +44,7 @@ impl BackendUrl {
         let scheme = match scheme {
             "http" => Scheme::Http,
             later if LATER.contains(&later) => {
-                return Err(InvalidValue::new(
+                return Err(InvalidValue::not_yet(
                     format!("this version does not speak `{later}` to a backend yet"),
                     "use http:// for now",
                 ));
@@ -61,19 +61,15 @@ impl BackendUrl {
             return Err(wrong("credentials in a URL end up in logs"));
         }
         let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (
-                host,
-                port.parse()
-                    .map_err(|_| wrong("its port is not a number up to 65535"))?,
-            ),
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| wrong("its port is not a number up to 65535"))?)
+            }
             _ => (rest, 80),
         };
         if port == 0 {
             return Err(wrong("its port is 0"));
         }
-        let inner = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let fits = match inner {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
             None => is_host(host),
@@ -81,11 +77,7 @@ impl BackendUrl {
         if !fits {
             return Err(wrong("its host is neither a name nor an address"));
         }
-        Ok(Self {
-            scheme,
-            host: inner.unwrap_or(host).to_ascii_lowercase().into(),
-            port,
-        })
+        Ok(Self { scheme, host: inner.unwrap_or(host).to_ascii_lowercase().into(), port })
     }
 
     /// The protocol.
@@ -110,11 +102,7 @@ impl BackendUrl {
         } else {
             self.host.to_string()
         };
-        if self.port == 80 {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
     }
 }
 
@@ -122,27 +110,15 @@ fn is_host(host: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(label)
 }
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (open, close) = if self.host.contains(':') {
-            ("[", "]")
-        } else {
-            ("", "")
-        };
-        write!(
-            f,
-            "{}://{open}{}{close}:{}",
-            self.scheme.as_str(),
-            self.host,
-            self.port
-        )
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{}://{open}{}{close}:{}", self.scheme.as_str(), self.host, self.port)
     }
 }
 

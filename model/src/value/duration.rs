@@ -8,13 +8,8 @@ use super::InvalidValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(time::Duration);
 
-const UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Ten years: anything longer is a typing error, and sums of such values cannot overflow.
 const LONGEST: u64 = 10 * 365 * 86_400_000;
@@ -69,9 +64,7 @@ impl Duration {
             if digits == 0 {
                 return Err(wrong("a unit needs a whole number before it"));
             }
-            let number: u64 = rest[..digits]
-                .parse()
-                .map_err(|_| wrong("it is too large"))?;
+            let number: u64 = rest[..digits].parse().map_err(|_| wrong("it is too large"))?;
             rest = &rest[digits..];
             let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
             let factor = match &rest[..letters] {
@@ -135,25 +128,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_an_example() {
-        for text in [
-            "",
-            "-5s",
-            "s",
-            "5x",
-            "1.5s",
-            "5s3",
-            "99999999999999999999s",
-            "4000d",
-            "5 s",
-        ] {
-            assert!(
-                Duration::parse(text)
-                    .unwrap_err()
-                    .help
-                    .unwrap()
-                    .contains("30s"),
-                "{text}"
-            );
+        for text in ["", "-5s", "s", "5x", "1.5s", "5s3", "99999999999999999999s", "4000d", "5 s"] {
+            assert!(Duration::parse(text).unwrap_err().help.unwrap().contains("30s"), "{text}");
         }
     }
 

@@ -39,11 +39,9 @@ mod tests {
 
     #[test]
     fn addresses_and_bare_ports_are_read() {
-        for (text, canonical) in [
-            ("0.0.0.0:8000", "0.0.0.0:8000"),
-            (":80", "0.0.0.0:80"),
-            ("[::]:8443", "[::]:8443"),
-        ] {
+        for (text, canonical) in
+            [("0.0.0.0:8000", "0.0.0.0:8000"), (":80", "0.0.0.0:80"), ("[::]:8443", "[::]:8443")]
+        {
             assert_eq!(ListenAddress::parse(text).unwrap().to_string(), canonical);
         }
         for bad in ["", "8000", "localhost:80", "0.0.0.0", "1.2.3.4:99999", ":"] {

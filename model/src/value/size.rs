@@ -33,10 +33,7 @@ impl ByteSize {
             )
         };
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-        let (_, factor) = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or_else(wrong)?;
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
         number.checked_mul(*factor).map(Self).ok_or_else(wrong)
     }
 }

@@ -14,10 +14,7 @@ impl Weight {
 
     /// A weight, if `value` is in range.
     pub fn new(value: u64) -> Option<Self> {
-        u16::try_from(value)
-            .ok()
-            .filter(|value| *value <= Self::MAX)
-            .map(Self)
+        u16::try_from(value).ok().filter(|value| *value <= Self::MAX).map(Self)
     }
 
     /// Reads a whole number from 0 to 1000.

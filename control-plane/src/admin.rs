@@ -1,0 +1,76 @@
+//! The REST API and the endpoints of operators and monitors.
+
+mod config;
+mod error;
+mod fleet;
+mod versions;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{Method, StatusCode, Uri},
+    routing::{get, post},
+};
+use lb_store::Store;
+
+use self::error::ApiError;
+use crate::{metrics::Metrics, report::Reports, snapshot::SnapshotCache, sync::registry::Registry};
+
+/// The largest request body, in bytes.
+const MAX_BODY: usize = 48 << 20;
+
+/// What the endpoints work on.
+pub struct Admin {
+    /// The configuration and its history.
+    pub store: Arc<dyn Store>,
+    /// The newest snapshot.
+    pub cache: Arc<SnapshotCache>,
+    /// How the proxies stand.
+    pub registry: Arc<Registry>,
+    /// What they report.
+    pub reports: Arc<Reports>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Why the newest version could not be built.
+    pub fault: Arc<Mutex<Option<String>>>,
+    /// The file that holds the configuration.
+    pub held_by: Option<String>,
+    /// When the control plane started.
+    pub started: Instant,
+}
+
+type Shared = Arc<Admin>;
+
+/// All endpoints.
+pub fn router(admin: Shared) -> Router {
+    Router::new()
+        .route("/api/v1/config", get(config::get_config).put(config::put_config))
+        .route("/api/v1/versions", get(versions::list))
+        .route("/api/v1/versions/{version}/restore", post(versions::restore))
+        .route("/api/v1/proxies", get(fleet::proxies))
+        .route("/admin/health", get(fleet::health))
+        .route("/admin/backends", get(fleet::backends))
+        .route("/metrics", get(fleet::metrics))
+        .route("/health", get(fleet::alive))
+        .route("/livez", get(fleet::alive))
+        .route("/readyz", get(fleet::ready))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(admin)
+}
+
+async fn unknown(uri: Uri) -> ApiError {
+    let detail = format!("there is nothing at {}; see docs/rest-api.md", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let detail = format!("{} does not take {method}; see docs/rest-api.md", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}

@@ -1,0 +1,267 @@
+//! `GET` and `PUT /api/v1/config`.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{
+        Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use lb_model::{
+    Bundle, Config, Version,
+    api::{BUNDLE_TYPE, Committed, ConfigView, FileView, YAML_TYPE},
+    bundle::Source,
+};
+use lb_store::{Commit, Key};
+use serde::Deserialize;
+
+use super::{Admin, Shared, error::ApiError};
+use crate::pipeline::bundle_at;
+
+/// The name of a document that came without one.
+const UNNAMED: &str = "lb.yaml";
+/// The longest author or reason.
+const MOST_TEXT: usize = 500;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ChangeQuery {
+    author: String,
+    reason: String,
+    dry_run: bool,
+}
+
+/// What a change is made on top of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precondition {
+    /// Exactly this version.
+    Version(Version),
+    /// Whatever is current.
+    Any,
+}
+
+pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, ApiError> {
+    let version = admin.store.head().await?;
+    let bundle = bundle_at(&*admin.store, version).await?.unwrap_or_default();
+    let view = ConfigView {
+        version,
+        held_by: admin.held_by.clone(),
+        documents: bundle
+            .documents
+            .iter()
+            .map(|source| Source { name: source.name.clone(), text: redact(&source.text) })
+            .collect(),
+        files: bundle
+            .files
+            .iter()
+            .map(|file| FileView {
+                document: file.document.clone(),
+                path: file.path.clone(),
+                size: file.content.0.len() as u64,
+            })
+            .collect(),
+    };
+    Ok(tagged(version, Json(view)))
+}
+
+pub(super) async fn put_config(
+    State(admin): State<Shared>,
+    query: Result<Query<ChangeQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    if let Some(file) = &admin.held_by {
+        return Err(ApiError::held_by(file));
+    }
+    let body = body.map_err(|rejection| {
+        ApiError::new(rejection.status(), "unreadable_body", rejection.body_text())
+    })?;
+    let bundle = read_body(&headers, &body)?;
+    let precondition = if_match(&headers)?.ok_or_else(|| {
+        let detail = "name the version the change is made on top of: send the ETag of \
+                      GET /api/v1/config as If-Match";
+        ApiError::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail)
+    })?;
+    let committed = change(&admin, bundle, precondition, query).await;
+    let result = match &committed {
+        Ok(committed) if committed.changed => "committed",
+        Ok(_) => "unchanged",
+        Err(_) => "refused",
+    };
+    admin.metrics.commits.with_label_values(&[result]).inc();
+    let committed = committed?;
+    Ok(tagged(committed.version, Json(committed)))
+}
+
+/// Validates a bundle and commits it if it says something new.
+pub(super) async fn change(
+    admin: &Admin,
+    bundle: Bundle,
+    precondition: Precondition,
+    query: ChangeQuery,
+) -> Result<Committed, ApiError> {
+    let now = Timestamp::now();
+    let head = admin.store.head().await?;
+    let expected = match precondition {
+        Precondition::Version(version) => version,
+        Precondition::Any => head,
+    };
+    if expected != head {
+        return Err(lb_store::StoreError::Conflict { expected, head }.into());
+    }
+    let current = bundle_at(&*admin.store, head).await?;
+    let parse = move || {
+        let parsed = Config::parse(&bundle, now.as_second());
+        (parsed, bundle)
+    };
+    let (parsed, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
+        let detail = "validation ended without an answer; nothing was changed";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    })?;
+    let warnings = parsed.map_err(ApiError::invalid)?.warnings;
+    let connected_proxies = admin.registry.counts(head).connected;
+    let same = current.is_some_and(|known| known.content_hash() == bundle.content_hash());
+    if same || query.dry_run {
+        if same && !query.dry_run {
+            // Applying the same again is how an operator asks those who refused to try again.
+            admin.cache.retry();
+        }
+        return Ok(Committed { version: head, changed: !same, warnings, connected_proxies });
+    }
+    let bytes = serde_json::to_vec(&bundle).map_err(|error| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+    })?;
+    let commit = Commit {
+        author: text(query.author, "unknown"),
+        reason: text(query.reason, ""),
+        time: now,
+        puts: vec![(Key::config(), bytes.into())],
+        removes: vec![],
+    };
+    let record = admin.store.commit(expected, commit).await?;
+    tracing::info!(version = record.version.0, author = record.author, "configuration committed");
+    Ok(Committed { version: record.version, changed: true, warnings, connected_proxies })
+}
+
+impl ChangeQuery {
+    pub(super) fn with_reason(mut self, reason: impl FnOnce() -> String) -> Self {
+        if self.reason.is_empty() {
+            self.reason = reason();
+        }
+        self
+    }
+}
+
+pub(super) fn bad_query(rejection: &QueryRejection) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", rejection.body_text())
+}
+
+/// The bundle in a request body.
+fn read_body(headers: &HeaderMap, body: &[u8]) -> Result<Bundle, ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    match kind {
+        BUNDLE_TYPE => serde_json::from_slice(body).map_err(|error| {
+            let detail = format!("the body is not a bundle: {error}");
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_bundle", detail)
+        }),
+        YAML_TYPE | "text/yaml" | "application/x-yaml" => {
+            let text = std::str::from_utf8(body).map_err(|error| {
+                let detail =
+                    format!("the document is not UTF-8 after byte {}", error.valid_up_to());
+                ApiError::new(StatusCode::BAD_REQUEST, "invalid_document", detail)
+            })?;
+            Ok(Bundle::of_text(UNNAMED, text))
+        }
+        other => {
+            let detail = format!("the body is `{other}`; send {YAML_TYPE} or {BUNDLE_TYPE}");
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail))
+        }
+    }
+}
+
+/// The version in `If-Match` (RFC 9110 section 13.1.1).
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Precondition>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(Some(Precondition::Any));
+    }
+    let number = text.trim_start_matches("W/").trim_matches('"').parse().map_err(|_| {
+        let detail = format!("`{text}` is not the ETag of a version; write If-Match: \"42\"");
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_if_match", detail)
+    })?;
+    Ok(Some(Precondition::Version(Version(number))))
+}
+
+fn text(mut text: String, default: &str) -> String {
+    text.retain(|c| !c.is_control());
+    if text.is_empty() {
+        return default.to_owned();
+    }
+    text.chars().take(MOST_TEXT).collect()
+}
+
+/// Blanks private keys that stand in a document.
+fn redact(text: &str) -> String {
+    let (document, _) = lb_model::Document::read(&Bundle::of_text("", text));
+    let mut redacted = text.to_owned();
+    let mut spans: Vec<_> = document
+        .certificates
+        .iter()
+        .flatten()
+        .filter_map(|(_, certificate)| certificate.key.as_ref())
+        .map(|key| key.at.position)
+        .collect();
+    spans.sort_by_key(|span| std::cmp::Reverse(span.offset));
+    for span in spans {
+        let (start, end) = (span.offset as usize, (span.offset + span.len) as usize);
+        if redacted.is_char_boundary(start) && redacted.is_char_boundary(end) {
+            redacted.replace_range(start..end, "[redacted]\n");
+        }
+    }
+    redacted
+}
+
+pub(super) fn tagged(version: Version, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_keys_are_blanked_in_every_style_of_writing() {
+        for value in [
+            "|\n      -----BEGIN PRIVATE KEY-----\n      SECRET\n      -----END PRIVATE KEY-----",
+            "\"-----BEGIN PRIVATE\\x20KEY-----\\nSECRET\\n\"",
+            "SECRET",
+        ] {
+            let text = format!("certificates:\n  a:\n    cert: x\n    key: {value}\n");
+            let shown = redact(&text);
+            assert!(!shown.contains("SECRET") && shown.contains("[redacted]"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn if_match_takes_a_version_or_a_star() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MATCH, HeaderValue::from_str(text).unwrap());
+            if_match(&headers).ok().flatten()
+        };
+        assert_eq!(read("\"42\""), Some(Precondition::Version(Version(42))));
+        assert_eq!(read("*"), Some(Precondition::Any));
+        assert_eq!(read("\"x\""), None);
+    }
+}

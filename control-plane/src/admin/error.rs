@@ -1,0 +1,98 @@
+//! The one place where failures become answers (RFC 9457).
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use lb_model::{
+    Diagnostics, Version,
+    api::{PROBLEM_TYPE, Problem},
+};
+use lb_store::StoreError;
+
+/// A failure, ready to be answered.
+#[derive(Debug)]
+pub(super) struct ApiError(Box<Problem>);
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            detail: detail.into(),
+            ..Problem::default()
+        }))
+    }
+
+    pub(super) fn with_current(mut self, current: Version) -> Self {
+        self.0.current = Some(current);
+        self
+    }
+
+    pub(super) fn invalid(diagnostics: Diagnostics) -> Self {
+        let errors = diagnostics.len();
+        let detail = format!("the configuration has {errors} faults; nothing was changed");
+        let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_config", detail);
+        error.0.diagnostics = diagnostics;
+        error
+    }
+
+    pub(super) fn held_by(file: &str) -> Self {
+        let detail = format!(
+            "the configuration is held by {file}: change the file, or start the control plane \
+             without --config"
+        );
+        Self::new(StatusCode::CONFLICT, "held_by_file", detail)
+    }
+
+    pub(super) fn unknown_version(version: Version, head: Version) -> Self {
+        let detail = format!("there is no version {version}; the newest is {head}");
+        Self::new(StatusCode::NOT_FOUND, "unknown_version", detail).with_current(head)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let chain = || {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            text
+        };
+        match &error {
+            StoreError::Conflict { expected, head } => {
+                let detail = format!(
+                    "the change was made on top of version {expected}, but {head} is current: \
+                     look at what changed and try again"
+                );
+                Self::new(StatusCode::PRECONDITION_FAILED, "version_conflict", detail)
+                    .with_current(*head)
+            }
+            StoreError::UnknownVersion { version, head } => Self::unknown_version(*version, *head),
+            StoreError::TooLarge { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", chain())
+            }
+            _ => {
+                tracing::error!(error = chain(), "the store failed");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", chain())
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0)).into_response();
+        let kind = HeaderValue::from_static(PROBLEM_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+}

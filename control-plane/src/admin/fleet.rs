@@ -1,0 +1,98 @@
+//! What the fleet does: proxies, backends, health, metrics.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use jiff::Timestamp;
+use lb_model::{
+    Config, Version,
+    api::{BackendList, HealthView, ProxyList},
+};
+use lb_telemetry::SOFTWARE_VERSION;
+
+use super::{Admin, Shared, error::ApiError};
+
+pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyList>, ApiError> {
+    let version = admin.store.head().await?;
+    let mut proxies = admin.registry.view(version);
+    for proxy in &mut proxies {
+        proxy.open_connections = admin.reports.open_connections(&proxy.id);
+    }
+    Ok(Json(ProxyList { version, proxies }))
+}
+
+pub(super) async fn backends(State(admin): State<Shared>) -> Json<BackendList> {
+    let backends = match admin.cache.newest() {
+        Some(target) => admin.reports.backends(&target.config, Timestamp::now()),
+        None => Vec::new(),
+    };
+    Json(BackendList { backends })
+}
+
+/// `healthy`: everything is as it should be. `degraded`: something needs a look, traffic is
+/// served. `unhealthy`: the control plane cannot do its work.
+pub(super) async fn health(State(admin): State<Shared>) -> Response {
+    let head = admin.store.head().await;
+    let snapshot = *head.as_ref().unwrap_or(&Version::NONE);
+    let target = admin.cache.newest();
+    let empty = Config::default();
+    let config = target.as_ref().map_or(&empty, |target| &target.config);
+    let proxies = admin.registry.counts(snapshot);
+    let backends = admin.reports.counts(config, Timestamp::now());
+    let mut components = BTreeMap::new();
+    let store = head.as_ref().map_or_else(ToString::to_string, |_| "ok".to_owned());
+    let configuration = admin.fault().unwrap_or_else(|| "ok".to_owned());
+    let well = configuration == "ok";
+    components.insert("store".to_owned(), store);
+    components.insert("configuration".to_owned(), configuration);
+    let status = if head.is_err() {
+        "unhealthy"
+    } else if !well || proxies.stale > 0 || backends.unhealthy > 0 {
+        "degraded"
+    } else {
+        "healthy"
+    };
+    let view = HealthView {
+        status: status.to_owned(),
+        software_version: SOFTWARE_VERSION.to_owned(),
+        snapshot,
+        uptime_seconds: admin.started.elapsed().as_secs(),
+        proxies,
+        backends,
+        components,
+    };
+    let code = match status {
+        "unhealthy" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::OK,
+    };
+    (code, Json(view)).into_response()
+}
+
+pub(super) async fn metrics(State(admin): State<Shared>) -> Response {
+    let version = admin.store.head().await.unwrap_or(Version::NONE);
+    let counts = admin.registry.counts(version);
+    admin.metrics.connected.set(i64::try_from(counts.connected).unwrap_or(i64::MAX));
+    admin.metrics.in_sync.set(i64::try_from(counts.in_sync).unwrap_or(i64::MAX));
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response()
+}
+
+pub(super) async fn alive() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "status": "ok" }))
+}
+
+pub(super) async fn ready(State(admin): State<Shared>) -> Result<Response, ApiError> {
+    admin.store.head().await?;
+    Ok(alive().await.into_response())
+}
+
+impl Admin {
+    fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}

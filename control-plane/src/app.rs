@@ -1,0 +1,126 @@
+//! Wires the parts together and runs them. No logic.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use lb_model::resource::HashKey;
+use lb_proto::v1::{config_sync_server::ConfigSyncServer, telemetry_server::TelemetryServer};
+use lb_store::{EmbeddedStore, Store, embedded};
+use lb_telemetry::{addresses, shutdown};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::{
+    admin::{self, Admin},
+    config_file,
+    metrics::Metrics,
+    pipeline::Pipeline,
+    report::Reports,
+    settings::Settings,
+    snapshot::SnapshotCache,
+    sync::{
+        registry::Registry,
+        service::{MAX_MESSAGE, SyncService},
+        session::Identity,
+    },
+};
+
+/// How often a silent peer is asked whether it is still there, and how long it may take.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs the control plane until it is told to stop.
+///
+/// # Errors
+///
+/// When it cannot start, or a part of it ends by itself.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("control-plane")
+        .build()
+        .context("could not start the runtime")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal().context("could not listen for signals")?;
+    let store = EmbeddedStore::open(embedded::Settings::new(&settings.data_dir)).await?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let held_by = match &settings.config {
+        Some(file) => Some(config_file::apply(&*store, file).await?),
+        None => None,
+    };
+    let admin_listener = bind(settings.admin_addr, "the REST API", "--admin-addr").await?;
+    let sync_listener = bind(settings.sync_addr, "the proxies", "--sync-addr").await?;
+
+    let metrics = Arc::new(Metrics::new()?);
+    let cache = Arc::new(SnapshotCache::default());
+    let registry = Arc::new(Registry::default());
+    let reports = Arc::new(Reports::default());
+    let fault = Arc::new(Mutex::new(None));
+    let lineage = store.lineage();
+    let identity = Identity {
+        lineage: lineage.id.to_string().into(),
+        parent: lineage.parent.map(|parent| parent.to_string().into()),
+        hash_key: HashKey(lineage.hash_key),
+    };
+
+    let pipeline = Pipeline {
+        store: Arc::clone(&store),
+        cache: Arc::clone(&cache),
+        metrics: Arc::clone(&metrics),
+        fault: Arc::clone(&fault),
+    };
+    let pipeline = tokio::spawn(pipeline.run(stop.clone()));
+
+    let service = SyncService {
+        identity,
+        cache: Arc::clone(&cache),
+        registry: Arc::clone(&registry),
+        reports: Arc::clone(&reports),
+        metrics: Arc::clone(&metrics),
+        stop: stop.clone(),
+        streams: Arc::new(AtomicU64::new(1)),
+    };
+    let (admin_addr, sync_addr) = (admin_listener.local_addr()?, sync_listener.local_addr()?);
+    let sync = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .tcp_nodelay(true)
+        .add_service(ConfigSyncServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(TelemetryServer::new(service).max_decoding_message_size(MAX_MESSAGE))
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(sync_listener),
+            stop.clone().cancelled_owned(),
+        );
+    let admin =
+        Admin { store, cache, registry, reports, metrics, fault, held_by, started: Instant::now() };
+    let admin = axum::serve(admin_listener, admin::router(Arc::new(admin)))
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+
+    addresses::write(
+        &settings.data_dir,
+        &[("admin", admin_addr.to_string()), ("sync", sync_addr.to_string())],
+    )
+    .with_context(|| format!("could not write into {}", settings.data_dir.display()))?;
+    tracing::info!(%admin_addr, %sync_addr, "control plane ready; without authentication, so on loopback only");
+
+    let (sync, admin) = tokio::join!(sync, admin);
+    sync.context("the sync endpoint failed")?;
+    admin.context("the REST API failed")?;
+    pipeline.await.context("the pipeline failed")?;
+    tracing::info!("control plane stopped");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, who: &str, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("could not listen on {address} for {who}; choose another with {flag}")
+    })
+}

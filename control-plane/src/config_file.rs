@@ -1,0 +1,54 @@
+//! A document on the control plane's own disk that holds the configuration.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use lb_model::{Bundle, Config};
+use lb_store::{Commit, Key, Store};
+
+use crate::pipeline::bundle_at;
+
+/// Applies a document at the start and gives the name under which the file holds the
+/// configuration. The same content as the newest version makes no new one.
+///
+/// # Errors
+///
+/// When the file cannot be read or is not valid, with every fault; nothing is committed then.
+pub async fn apply(store: &dyn Store, file: &Path) -> anyhow::Result<String> {
+    let bundle = read(file)?;
+    let now = Timestamp::now();
+    match Config::parse(&bundle, now.as_second()) {
+        Ok(parsed) => {
+            for warning in &parsed.warnings {
+                tracing::warn!("{warning}");
+            }
+        }
+        Err(found) => bail!("{} is not valid:\n{found}", file.display()),
+    }
+    let head = store.head().await?;
+    let known = bundle_at(store, head).await?;
+    if known.is_none_or(|known| known.content_hash() != bundle.content_hash()) {
+        let commit = Commit {
+            author: "file".to_owned(),
+            reason: format!("read from {}", file.display()),
+            time: now,
+            puts: vec![(Key::config(), serde_json::to_vec(&bundle)?.into())],
+            removes: vec![],
+        };
+        let record = store.commit(head, commit).await?;
+        tracing::info!(version = record.version.0, file = %file.display(), "configuration committed");
+    }
+    Ok(file.display().to_string())
+}
+
+/// Reads a document and the files it names, relative to its own directory.
+fn read(file: &Path) -> anyhow::Result<Bundle> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("could not read {}", file.display()))?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let bundle = Bundle::of_text(&file.display().to_string(), &text);
+    bundle.with_files(|reference| std::fs::read(directory.join(&reference.path))).map_err(|found| {
+        anyhow::anyhow!("{} names files that cannot be read:\n{found}", file.display())
+    })
+}

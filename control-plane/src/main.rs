@@ -1,0 +1,28 @@
+//! The `lb-control-plane` process.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lb_control_plane::{app, settings::Settings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let settings = Settings::parse();
+    if let Err(error) =
+        lb_telemetry::logging::start(&settings.log_level, settings.log_format.into())
+    {
+        return report(&anyhow::anyhow!(error));
+    }
+    match app::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a process that could not start")]
+fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("lb-control-plane: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,129 @@
+//! From the store to the snapshot that proxies run.
+//!
+//! Every commit wakes the pipeline; it reads the bundle of the newest version, parses it, and
+//! hands the snapshot to the cache. Commits that arrive meanwhile merge: only the newest is
+//! built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use lb_model::{Bundle, Config, Snapshot, Version, resource::HashKey, wire};
+use lb_store::{Key, Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::Metrics,
+    snapshot::{SnapshotCache, Target},
+};
+
+/// Builds snapshots.
+pub struct Pipeline {
+    /// Where commits are.
+    pub store: Arc<dyn Store>,
+    /// Where snapshots go.
+    pub cache: Arc<SnapshotCache>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Why the newest version could not be built, if it could not.
+    pub fault: Arc<Mutex<Option<String>>>,
+}
+
+/// Why a version could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The store did not answer.
+    #[error("could not read version {version} from the store")]
+    Store {
+        /// Which version.
+        version: Version,
+        /// Why.
+        source: StoreError,
+    },
+    /// The stored bundle is not one.
+    #[error("version {version} is stored in a form that this release does not read")]
+    Bundle {
+        /// Which version.
+        version: Version,
+    },
+    /// The stored documents are not valid to this release.
+    #[error("version {version} is not valid to this release: {first}")]
+    Invalid {
+        /// Which version.
+        version: Version,
+        /// The first fault.
+        first: String,
+    },
+}
+
+impl Pipeline {
+    /// Builds whatever is committed until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut head = self.store.watch();
+        head.mark_changed();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = head.changed() => if changed.is_err() { return },
+            }
+            let version = *head.borrow_and_update();
+            if version == Version::NONE {
+                continue;
+            }
+            let outcome = build(&*self.store, version).await;
+            let fault = match outcome {
+                Ok(target) => {
+                    tracing::info!(
+                        version = version.0,
+                        resources = target.snapshot.resources.len(),
+                        root = %target.snapshot.resources.root(),
+                        "snapshot built"
+                    );
+                    self.metrics.version.set(i64::try_from(version.0).unwrap_or(i64::MAX));
+                    self.cache.set(target);
+                    None
+                }
+                Err(error) => {
+                    tracing::error!(%error, "snapshot not built; the one before is still served");
+                    Some(error.to_string())
+                }
+            };
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        }
+    }
+}
+
+/// Builds the snapshot of a version.
+///
+/// # Errors
+///
+/// When the version cannot be read or is not valid.
+pub async fn build(store: &dyn Store, version: Version) -> Result<Target, BuildError> {
+    let failed = |source| BuildError::Store { version, source };
+    let bundle = bundle_at(store, version).await.map_err(failed)?;
+    let bundle = bundle.ok_or(BuildError::Bundle { version })?;
+    let record = store.record(version).await.map_err(failed)?;
+    let lineage: Arc<str> = store.lineage().id.to_string().into();
+    let hash_key = HashKey(store.lineage().hash_key);
+    let built = tokio::task::spawn_blocking(move || {
+        let now = Timestamp::now().as_second();
+        let parsed = Config::parse(&bundle, now).map_err(|found| {
+            let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
+            BuildError::Invalid { version, first }
+        })?;
+        let resources = Arc::new(wire::encode(&parsed.config, hash_key));
+        let snapshot = Arc::new(Snapshot { lineage, version, resources });
+        let config = Arc::new(parsed.config);
+        Ok(Target { snapshot, config, committed_at: record.time, attempt: 0 })
+    });
+    built.await.unwrap_or(Err(BuildError::Bundle { version }))
+}
+
+/// The bundle of a version, if it holds one that can be read.
+///
+/// # Errors
+///
+/// What the store says.
+pub async fn bundle_at(store: &dyn Store, version: Version) -> Result<Option<Bundle>, StoreError> {
+    let bytes = store.get_at(version, &Key::config()).await?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}

@@ -1,0 +1,103 @@
+//! The control plane's own settings: flags, and `LB_CONTROL_PLANE_*` variables.
+//!
+//! Nothing here describes traffic; that is in the configuration, and hot.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+use lb_telemetry::logging::Format;
+
+/// Keeps the configuration of a fleet of proxies and streams it to them.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "lb-control-plane", version)]
+pub struct Settings {
+    /// Where the configuration and its history are kept
+    #[arg(long, value_name = "DIR", env = "LB_CONTROL_PLANE_DATA_DIR")]
+    pub data_dir: PathBuf,
+
+    /// Where the REST API answers; loopback only
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9700",
+        value_parser = loopback,
+        env = "LB_CONTROL_PLANE_ADMIN_ADDR"
+    )]
+    pub admin_addr: SocketAddr,
+
+    /// Where proxies connect; loopback only
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9701",
+        value_parser = loopback,
+        env = "LB_CONTROL_PLANE_SYNC_ADDR"
+    )]
+    pub sync_addr: SocketAddr,
+
+    /// A document that holds the configuration: it is applied at the start, and the API refuses
+    /// changes
+    #[arg(long, short, value_name = "FILE", env = "LB_CONTROL_PLANE_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// What is logged: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "LB_CONTROL_PLANE_LOG_LEVEL")]
+    pub log_level: String,
+
+    /// How log lines look
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text",
+        env = "LB_CONTROL_PLANE_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// Proxies and operators are not told apart from strangers yet, so both must be on this machine.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not an address and a port, such as 127.0.0.1:9700"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!(
+            "{address} can be reached from other machines, and callers are not authenticated \
+             yet; use 127.0.0.1:{}",
+            address.port()
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_taken() {
+        assert!(loopback("127.0.0.1:9700").is_ok());
+        assert!(loopback("[::1]:9700").is_ok());
+        assert!(loopback("0.0.0.0:9700").unwrap_err().contains("use 127.0.0.1:9700"));
+        assert!(loopback("localhost").unwrap_err().contains("such as"));
+    }
+}

@@ -1,0 +1,227 @@
+//! How every proxy stands to the newest version.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use lb_model::{
+    Version,
+    api::{ListenerView, ProxyCounts, ProxyView, ResourceFault, SyncState},
+};
+
+use super::session::{Introduction, News};
+
+/// The most proxies remembered. A fleet past this is refused, so that forged names cannot fill
+/// memory.
+const MOST_PROXIES: usize = 20_000;
+
+/// Names one stream: a proxy may open the next before the last is seen to be closed.
+pub type StreamId = u64;
+
+#[derive(Debug)]
+struct Entry {
+    stream: Option<StreamId>,
+    software_version: String,
+    admin_address: String,
+    since: Timestamp,
+    running: Version,
+    rejected: Option<(Version, Vec<ResourceFault>)>,
+    declined: Option<String>,
+    listeners: Vec<ListenerView>,
+    propagation_ms: Option<f64>,
+}
+
+/// Remembers the proxies seen since the control plane started.
+#[derive(Debug, Default)]
+pub struct Registry {
+    proxies: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// There are too many proxies to remember another.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this control plane serves at most {MOST_PROXIES} proxies")]
+pub struct FleetFull;
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A proxy introduced itself on a stream.
+    ///
+    /// # Errors
+    ///
+    /// When the fleet is full.
+    pub fn connected(
+        &self,
+        stream: StreamId,
+        hello: &Introduction,
+        now: Timestamp,
+    ) -> Result<(), FleetFull> {
+        let mut proxies = self.lock();
+        if proxies.len() >= MOST_PROXIES && !proxies.contains_key(&hello.proxy) {
+            return Err(FleetFull);
+        }
+        let entry = Entry {
+            stream: Some(stream),
+            software_version: hello.software_version.clone(),
+            admin_address: hello.admin_address.clone(),
+            since: now,
+            running: hello.running,
+            rejected: None,
+            declined: None,
+            listeners: Vec::new(),
+            propagation_ms: None,
+        };
+        let listeners = proxies.remove(&hello.proxy).map(|known| known.listeners);
+        let listeners = listeners.unwrap_or_default();
+        proxies.insert(hello.proxy.clone(), Entry { listeners, ..entry });
+        Ok(())
+    }
+
+    /// Takes in news from the stream of a proxy. News of an older stream changes nothing.
+    pub fn news(
+        &self,
+        proxy: &str,
+        stream: StreamId,
+        news: News,
+        committed_at: Timestamp,
+        now: Timestamp,
+    ) {
+        let mut proxies = self.lock();
+        let Some(entry) = proxies.get_mut(proxy).filter(|entry| entry.stream == Some(stream))
+        else {
+            return;
+        };
+        match news {
+            News::Active { version, listeners } => {
+                entry.running = version;
+                entry.listeners = listeners;
+                entry.rejected = None;
+                entry.declined = None;
+                let took = now.duration_since(committed_at);
+                entry.propagation_ms = Some(took.as_secs_f64().max(0.0) * 1_000.0);
+            }
+            News::Rejected { version, running, errors } => {
+                entry.running = running;
+                entry.rejected = Some((version, errors));
+            }
+            News::Declined(message) => entry.declined = Some(message),
+            News::Hello(_) | News::Pushed { .. } | News::Validated(_) | News::RootMismatch => {}
+        }
+    }
+
+    /// The stream of a proxy ended.
+    pub fn disconnected(&self, proxy: &str, stream: StreamId, now: Timestamp) {
+        if let Some(entry) = self.lock().get_mut(proxy).filter(|e| e.stream == Some(stream)) {
+            entry.stream = None;
+            entry.since = now;
+        }
+    }
+
+    /// How every proxy stands to the current version.
+    pub fn view(&self, current: Version) -> Vec<ProxyView> {
+        let view = |(id, entry): (&String, &Entry)| {
+            let state = entry.state(current);
+            let faults = match (&entry.rejected, &entry.declined) {
+                (Some((_, faults)), _) => faults.clone(),
+                (None, Some(message)) => vec![ResourceFault {
+                    kind: "proxy".to_owned(),
+                    name: id.clone(),
+                    code: "declined".to_owned(),
+                    message: message.clone(),
+                }],
+                (None, None) => Vec::new(),
+            };
+            ProxyView {
+                id: id.clone(),
+                state,
+                version: entry.running,
+                rejected_version: entry.rejected.as_ref().map(|(version, _)| *version),
+                errors: faults,
+                listeners: entry.listeners.clone(),
+                admin_address: entry.admin_address.clone(),
+                software_version: entry.software_version.clone(),
+                since: entry.since.to_string(),
+                propagation_ms: entry.propagation_ms,
+                open_connections: 0,
+            }
+        };
+        self.lock().iter().map(view).collect()
+    }
+
+    /// Proxies by state.
+    pub fn counts(&self, current: Version) -> ProxyCounts {
+        let mut counts = ProxyCounts::default();
+        for entry in self.lock().values() {
+            match entry.state(current) {
+                SyncState::Disconnected | SyncState::Declined => continue,
+                SyncState::Synced => counts.in_sync += 1,
+                SyncState::Applying => counts.stale += 1,
+                SyncState::Rejected => {
+                    counts.stale += 1;
+                    counts.rejected += 1;
+                }
+            }
+            counts.connected += 1;
+        }
+        counts
+    }
+}
+
+impl Entry {
+    fn state(&self, current: Version) -> SyncState {
+        match (&self.declined, self.stream) {
+            (Some(_), _) => SyncState::Declined,
+            (None, None) => SyncState::Disconnected,
+            (None, Some(_)) if self.running == current => SyncState::Synced,
+            (None, Some(_)) if self.rejected.is_some() => SyncState::Rejected,
+            (None, Some(_)) => SyncState::Applying,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(proxy: &str) -> Introduction {
+        Introduction {
+            proxy: proxy.into(),
+            instance: "i".into(),
+            software_version: "0.1.0".into(),
+            admin_address: String::new(),
+            running: Version(1),
+        }
+    }
+
+    fn state(registry: &Registry) -> SyncState {
+        registry.view(Version(2))[0].state
+    }
+
+    #[test]
+    fn a_proxy_goes_from_applying_to_synced_to_disconnected() {
+        let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
+        registry.connected(1, &hello("p"), now).unwrap();
+        assert_eq!(state(&registry), SyncState::Applying);
+        let active = News::Active { version: Version(2), listeners: vec![] };
+        registry.news("p", 1, active, now, now);
+        assert_eq!(state(&registry), SyncState::Synced);
+        registry.disconnected("p", 1, now);
+        assert_eq!(state(&registry), SyncState::Disconnected);
+        assert_eq!(registry.counts(Version(2)).connected, 0);
+    }
+
+    #[test]
+    fn an_old_stream_does_not_speak_for_a_proxy_that_opened_a_new_one() {
+        let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
+        registry.connected(1, &hello("p"), now).unwrap();
+        registry.connected(2, &hello("p"), now).unwrap();
+        registry.disconnected("p", 1, now);
+        let active = News::Active { version: Version(2), listeners: vec![] };
+        registry.news("p", 1, active, now, now);
+        assert_eq!(state(&registry), SyncState::Applying);
+    }
+}

@@ -1,0 +1,196 @@
+//! Moves a session's messages over gRPC.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use lb_proto::v1::{
+    FromProxy, ReportBatch, ReportControl, ToProxy, config_sync_server::ConfigSync,
+    telemetry_server::Telemetry,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    registry::{Registry, StreamId},
+    session::{Identity, Input, News, Output, Session},
+};
+use crate::{metrics::Metrics, report::Reports, snapshot::SnapshotCache};
+
+/// How many messages wait for a slow proxy. A push of many chunks waits in its session's task.
+const QUEUE: usize = 16;
+/// The largest message a proxy may send.
+pub const MAX_MESSAGE: usize = 4 << 20;
+
+/// Answers the streams of all proxies.
+#[derive(Clone)]
+pub struct SyncService {
+    /// What this control plane says of itself.
+    pub identity: Identity,
+    /// What the proxies should run.
+    pub cache: Arc<SnapshotCache>,
+    /// How they stand.
+    pub registry: Arc<Registry>,
+    /// What they report.
+    pub reports: Arc<Reports>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends every stream.
+    pub stop: CancellationToken,
+    /// Numbers the streams.
+    pub streams: Arc<AtomicU64>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ConfigSync for SyncService {
+    type SyncStream = Answers<ToProxy>;
+
+    async fn sync(
+        &self,
+        request: Request<Streaming<FromProxy>>,
+    ) -> Result<Response<Self::SyncStream>, Status> {
+        let (answers, stream) = mpsc::channel(QUEUE);
+        let id = self.streams.fetch_add(1, Ordering::Relaxed);
+        let connection = Connection { service: self.clone(), id, proxy: None, answers };
+        tokio::spawn(connection.run(request.into_inner()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+#[tonic::async_trait]
+impl Telemetry for SyncService {
+    type ReportStream = Answers<ReportControl>;
+
+    async fn report(
+        &self,
+        request: Request<Streaming<ReportBatch>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
+        let mut batches = request.into_inner();
+        let (answers, stream) = mpsc::channel(1);
+        let (reports, stop) = (Arc::clone(&self.reports), self.stop.clone());
+        tokio::spawn(async move {
+            let control = ReportControl { min_interval_ms: crate::report::INTERVAL_MS };
+            if answers.send(Ok(control)).await.is_err() {
+                return;
+            }
+            loop {
+                let batch = tokio::select! {
+                    () = stop.cancelled() => return,
+                    batch = batches.next() => batch,
+                };
+                match batch {
+                    Some(Ok(batch)) => reports.take(batch, Timestamp::now()),
+                    Some(Err(_)) | None => return,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+/// One open stream.
+struct Connection {
+    service: SyncService,
+    id: StreamId,
+    proxy: Option<String>,
+    answers: mpsc::Sender<Result<ToProxy, Status>>,
+}
+
+impl Connection {
+    async fn run(mut self, mut messages: Streaming<FromProxy>) {
+        let stream = uuid::Uuid::new_v4().to_string();
+        let mut session = Session::new(self.service.identity.clone(), stream);
+        let mut targets = self.service.cache.watch();
+        targets.mark_changed();
+        let stop = self.service.stop.clone();
+        loop {
+            let input = tokio::select! {
+                () = stop.cancelled() => break,
+                changed = targets.changed() => match changed {
+                    Ok(()) => match targets.borrow_and_update().clone() {
+                        Some(target) => Input::Target(target),
+                        None => continue,
+                    },
+                    Err(_) => break,
+                },
+                message = messages.next() => match message {
+                    Some(Ok(message)) => Input::Message(message),
+                    Some(Err(status)) => {
+                        tracing::debug!(proxy = self.proxy, %status, "sync stream broke");
+                        break;
+                    }
+                    None => break,
+                },
+            };
+            let cache = Arc::clone(&self.service.cache);
+            let outputs = session.handle(input, &|root| cache.by_root(root));
+            if !self.perform(outputs).await {
+                break;
+            }
+        }
+        if let Some(proxy) = &self.proxy {
+            tracing::info!(proxy, "proxy disconnected");
+            self.service.registry.disconnected(proxy, self.id, Timestamp::now());
+        }
+    }
+
+    /// Does what the session says; false ends the stream.
+    async fn perform(&mut self, outputs: Vec<Output>) -> bool {
+        for output in outputs {
+            match output {
+                Output::Send(message) => {
+                    if self.answers.send(Ok(message)).await.is_err() {
+                        return false;
+                    }
+                }
+                Output::News(news) => {
+                    if let Err(status) = self.news(news) {
+                        let _ = self.answers.send(Err(status)).await;
+                        return false;
+                    }
+                }
+                Output::Close => return false,
+            }
+        }
+        true
+    }
+
+    fn news(&mut self, news: News) -> Result<(), Status> {
+        let now = Timestamp::now();
+        let SyncService { registry, cache, metrics, .. } = &self.service;
+        if let News::Hello(hello) = &news {
+            registry
+                .connected(self.id, hello, now)
+                .map_err(|full| Status::resource_exhausted(full.to_string()))?;
+            tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
+            self.proxy = Some(hello.proxy.clone());
+        }
+        let proxy = self.proxy.as_deref().unwrap_or_default();
+        let committed_at = cache.newest().map_or(now, |target| target.committed_at);
+        match &news {
+            News::Rejected { version, errors, .. } => {
+                let first = errors.first().map(|e| e.message.as_str()).unwrap_or_default();
+                tracing::warn!(proxy, version = version.0, first, "proxy refused a version");
+            }
+            News::RootMismatch => tracing::error!(proxy, "proxy runs other content than it says"),
+            News::Declined(reason) => tracing::warn!(proxy, reason, "proxy declined"),
+            News::Active { version, .. } => {
+                tracing::debug!(proxy, version = version.0, "version active");
+            }
+            News::Hello(_) | News::Pushed { .. } | News::Validated(_) => {}
+        }
+        metrics.sync(&news, now.duration_since(committed_at).as_secs_f64());
+        registry.news(proxy, self.id, news, committed_at, now);
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What is wrong with a configuration, said so that its author can mend it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a finding stops a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration works; its author should look again.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// A place in a source document. Lines and columns count from 1, columns in characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The name of the document, as given by whoever read it.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// The column of the first character.
+    pub column: u32,
+    /// Where the text begins, in bytes from the start of the document.
+    pub offset: u32,
+    /// How many bytes the text takes.
+    pub len: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// A stable code, `LB` and four digits; see [`code`].
+    pub code: String,
+    /// Whether it stops the configuration.
+    pub severity: Severity,
+    /// Where; absent when the fault is in no document.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<Place>,
+    /// The path of the value, such as `services.shop.health_check.interval`.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub path: String,
+    /// What is wrong and why.
+    pub message: String,
+    /// What to write instead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        write!(f, "{}[{}]: ", self.severity, self.code)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "\n  help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Findings in the order of their places.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+/// Findings past this many are counted, not kept: a hostile document must not fill memory.
+const MOST: usize = 1_000;
+
+impl Diagnostics {
+    /// Adds a finding.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if self.0.len() < MOST {
+            self.0.push(diagnostic);
+        }
+    }
+
+    /// Takes in all findings of another collection.
+    pub fn extend(&mut self, other: Self) {
+        other.0.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    /// Whether any finding stops the configuration.
+    pub fn has_errors(&self) -> bool {
+        self.0.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Puts the findings in reading order.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.0.sort_by(|a, b| (&a.place, &a.path).cmp(&(&b.place, &b.path)));
+        self
+    }
+
+    /// The findings.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.0.iter()
+    }
+
+    /// How many findings there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|diagnostic| writeln!(f, "{diagnostic}"))
+    }
+}
+
+/// The codes of findings. A code never changes its meaning.
+pub mod code {
+    /// The text is not YAML.
+    pub const SYNTAX: &str = "LB0001";
+    /// The document is larger or deeper than is read.
+    pub const TOO_LARGE: &str = "LB0002";
+    /// A key stands twice.
+    pub const DUPLICATE_KEY: &str = "LB0003";
+    /// A YAML feature that the language does not use: anchors, tags, several documents.
+    pub const UNSUPPORTED_YAML: &str = "LB0004";
+    /// A key that the language does not have.
+    pub const UNKNOWN_KEY: &str = "LB0101";
+    /// A map, list or scalar stands where another is wanted.
+    pub const WRONG_SHAPE: &str = "LB0102";
+    /// A scalar is not a value of its type.
+    pub const INVALID_VALUE: &str = "LB0103";
+    /// A key that must be there is missing.
+    pub const MISSING: &str = "LB0104";
+    /// The language has it, this version does not run it yet.
+    pub const NOT_YET: &str = "LB0105";
+    /// Keys that contradict each other.
+    pub const CONFLICT: &str = "LB0106";
+    /// A name that nothing carries.
+    pub const UNKNOWN_REFERENCE: &str = "LB0201";
+    /// The same thing named twice in a list.
+    pub const DUPLICATE_REFERENCE: &str = "LB0202";
+    /// Two entry points on one address.
+    pub const ADDRESS_TAKEN: &str = "LB0203";
+    /// The same name in two documents.
+    pub const DUPLICATE_NAME: &str = "LB0204";
+    /// A rule that cannot be read.
+    pub const INVALID_RULE: &str = "LB0301";
+    /// Two routes that match the same requests with the same priority.
+    pub const SHADOWED_ROUTE: &str = "LB0302";
+    /// A file that is named and was not given.
+    pub const FILE_MISSING: &str = "LB0401";
+    /// A certificate or key that cannot be used.
+    pub const INVALID_CERTIFICATE: &str = "LB0402";
+    /// A certificate that clients will refuse.
+    pub const EXPIRED_CERTIFICATE: &str = "LB0403";
+    /// TLS without a certificate for it.
+    pub const NO_CERTIFICATE: &str = "LB0404";
+    /// Something configured that nothing uses.
+    pub const UNUSED: &str = "LB0501";
+    /// There is nothing to serve.
+    pub const EMPTY: &str = "LB0502";
+}

@@ -1,0 +1,123 @@
+use super::*;
+use crate::config::Strategy;
+
+fn parse(text: &str) -> Result<Parsed, Diagnostics> {
+    Config::parse(&Bundle::of_text("lb.yaml", text), 1_700_000_000)
+}
+
+fn faults(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(parsed) => parsed.warnings.iter().map(ToString::to_string).collect(),
+        Err(found) => found.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn one_backend_alone_is_a_working_file() {
+    let parsed = parse("backends: { web1: { url: \"http://127.0.0.1:9001\" } }").unwrap();
+    let Config { entry_points, services, routes, .. } = parsed.config;
+    assert_eq!(entry_points["web"].address.to_string(), "0.0.0.0:8000");
+    assert_eq!(services["default"].backends[0].as_str(), "web1");
+    assert_eq!(services["default"].strategy, Strategy::RoundRobin);
+    assert_eq!(routes["default"].rule.as_str(), "PathPrefix(`/`)");
+    assert!(parsed.warnings.is_empty());
+}
+
+#[test]
+fn a_document_without_backends_says_what_to_write() {
+    let found = faults("");
+    assert!(found[0].contains("LB0502") && found[0].contains("write backends:"), "{found:?}");
+}
+
+#[test]
+fn names_that_lead_nowhere_come_with_the_nearest_one() {
+    let found = faults(
+        "backends: { web1: { url: \"http://a\" } }\n\
+         services: { shop: { backends: [wbe1] } }\n\
+         routes: { r: { rule: \"Path(`/`)\", service: shp, entry_points: [wbe] } }\n",
+    );
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(found[0].starts_with("lb.yaml:2:32: error[LB0201]: services.shop.backends"));
+    assert!(found[0].contains("did you mean `web1`?"));
+    assert!(found[1].contains("did you mean `shop`?"));
+    assert!(found[2].contains("did you mean `web`?"));
+}
+
+#[test]
+fn a_faulty_value_is_not_missing_as_well() {
+    let found = faults("backends: { a: { url: nonsense } }\n");
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = faults("backends: { a: { weight: 1 } }\n");
+    assert!(found[0].contains("`url` is missing"), "{found:?}");
+}
+
+#[test]
+fn contradictions_are_found() {
+    const BACKEND: &str = "backends: { a: { url: \"http://a\" } }\n";
+    for (text, code) in [
+        ("entry_points: { a: { address: \":1\" }, b: { address: \":1\" } }", "LB0203"),
+        ("services: { s: { backends: [a, a] } }", "LB0202"),
+        ("services: { s: { backends: [] } }", "LB0502"),
+        ("services: { s: { backends: [a] }, t: { backends: [a] } }", "LB0104"),
+        ("health_check: { interval: 1s, timeout: 2s }", "LB0106"),
+        ("health_check: { interval: 0s }", "LB0103"),
+        ("health_check: { path: healthz }", "LB0103"),
+        ("certificates: { c: { cert_file: a.pem } }", "LB0104"),
+        ("certificates: { c: { cert_file: a.pem, key_file: b.pem } }", "LB0401"),
+        ("certificates: { c: { cert: a, cert_file: b, key: c } }", "LB0106"),
+        ("certificates: { c: { cert: a, key: c } }", "LB0402"),
+        ("routes: { r: { rule: \"Path(`/`)\" }, s: { rule: \"Path(`/`)\" } }", "LB0302"),
+        ("entry_points: { w: { address: \":1\", tls: {} } }", "LB0404"),
+        ("entry_points: { w: { address: \":1\", limits: { header_bytes: 10 } } }", "LB0103"),
+    ] {
+        let found = faults(&format!("{BACKEND}{text}\n"));
+        assert!(found.iter().any(|fault| fault.contains(code)), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn the_default_priority_is_the_length_of_the_rule() {
+    let parsed = parse(
+        "backends: { a: { url: \"http://a\" } }\nroutes: { r: { rule: \"Path(`/abc`)\" } }\n",
+    )
+    .unwrap();
+    assert_eq!(parsed.config.routes["r"].priority, 12);
+}
+
+#[test]
+fn a_health_check_at_the_top_serves_every_service_without_one() {
+    let parsed = parse(
+        "backends: { a: { url: \"http://a\" } }\nhealth_check: { path: /up }\n\
+         services: { s: { backends: [a] }, t: { backends: [a], health_check: { path: /own } } }\n\
+         routes: { r: { rule: \"Path(`/`)\", service: s }, q: { rule: \"Path(`/q`)\", service: t } }\n",
+    )
+    .unwrap();
+    let path =
+        |name: &str| parsed.config.services[name].health_check.as_ref().unwrap().path.clone();
+    assert_eq!((path("s"), path("t")), ("/up".into(), "/own".into()));
+}
+
+#[test]
+fn an_inline_certificate_works_and_its_key_stays_out_of_findings() {
+    let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let indent = |pem: String| pem.trim().replace('\n', "\n      ");
+    let text = format!(
+        "backends: {{ a: {{ url: \"http://a\" }} }}\ncertificates:\n  default:\n    cert: |\n      {}\n    key: |\n      {}\n",
+        indent(made.cert.pem()),
+        indent(made.signing_key.serialize_pem())
+    );
+    let parsed = parse(&text).unwrap();
+    assert!(parsed.config.certificates["default"].is_default());
+    let wrong = text.replace("key: |", "key: |\n      x").replace("BEGIN PRIVATE", "BEGAN PRIVATE");
+    assert!(!faults(&wrong).join("").contains("MI"), "{:?}", faults(&wrong));
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_document_never_panics(at in 0usize..600, with in "[\\[\\]{}:,\"'\n -~]{0,3}") {
+        let text = include_str!("../../../tests/golden/shop.in.yaml");
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let _ = parse(&format!("{}{with}{}", &text[..at], &text[at..]));
+        let _ = parse(&text[..at]);
+    }
+}

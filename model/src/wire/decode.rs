@@ -1,0 +1,276 @@
+//! Messages as objects of a configuration.
+
+use std::{fmt, sync::Arc};
+
+use ipnet::IpNet;
+use lb_proto::v1;
+use prost::Message;
+
+use crate::{
+    config::{
+        Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive,
+        Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
+    },
+    resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
+    rule::Rule,
+    value::{
+        BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
+        ListenAddress, RouteName, ServiceName, Weight,
+    },
+};
+
+/// A resource that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct InvalidResource {
+    /// Which.
+    pub key: ResourceKey,
+    /// Why.
+    pub message: String,
+}
+
+type Decoded<T> = Result<T, String>;
+
+pub(super) struct Decoder<'a> {
+    pub(super) set: &'a ResourceSet,
+    pub(super) previous: Option<(&'a ResourceSet, &'a Config)>,
+    pub(super) config: Config,
+    pub(super) found: Vec<InvalidResource>,
+}
+
+impl Decoder<'_> {
+    /// Reads every resource, or takes it over where nothing changed.
+    pub(super) fn objects(&mut self) {
+        let mut config = Config::default();
+        for (key, resource) in self.set.iter() {
+            let known = self
+                .previous
+                .filter(|(set, _)| set.get(key).map(Resource::hash) == Some(resource.hash()))
+                .map(|(_, config)| config);
+            let outcome = match key.kind {
+                ResourceKind::Certificate => object(
+                    (key, resource),
+                    (&mut config.certificates, known.map(|c| &c.certificates)),
+                    CertificateName::parse,
+                    certificate,
+                ),
+                ResourceKind::EntryPoint => object(
+                    (key, resource),
+                    (&mut config.entry_points, known.map(|c| &c.entry_points)),
+                    EntryPointName::parse,
+                    entry_point,
+                ),
+                ResourceKind::Backend => object(
+                    (key, resource),
+                    (&mut config.backends, known.map(|c| &c.backends)),
+                    BackendName::parse,
+                    backend,
+                ),
+                ResourceKind::Service => object(
+                    (key, resource),
+                    (&mut config.services, known.map(|c| &c.services)),
+                    ServiceName::parse,
+                    service,
+                ),
+                ResourceKind::Route => object(
+                    (key, resource),
+                    (&mut config.routes, known.map(|c| &c.routes)),
+                    RouteName::parse,
+                    route,
+                ),
+            };
+            if let Err(message) = outcome {
+                self.fault(key.clone(), message);
+            }
+        }
+        self.config = config;
+    }
+
+    /// Checks that every name leads somewhere.
+    pub(super) fn references(&mut self) {
+        let mut dangling = Vec::new();
+        let config = &self.config;
+        for (name, service) in &config.services {
+            for backend in &service.backends {
+                if !config.backends.contains_key(backend) {
+                    let key = ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
+                    dangling.push((key, format!("there is no backend `{backend}`")));
+                }
+            }
+        }
+        for (name, route) in &config.routes {
+            let key = || ResourceKey { kind: ResourceKind::Route, name: name.to_arc() };
+            if !config.services.contains_key(&route.service) {
+                dangling.push((key(), format!("there is no service `{}`", route.service)));
+            }
+            for entry_point in &route.entry_points {
+                if !config.entry_points.contains_key(entry_point) {
+                    dangling.push((key(), format!("there is no entry point `{entry_point}`")));
+                }
+            }
+        }
+        for (key, message) in dangling {
+            self.fault(key, message);
+        }
+    }
+
+    fn fault(&mut self, key: ResourceKey, message: String) {
+        self.found.push(InvalidResource { key, message });
+    }
+}
+
+fn object<N: Ord, M: Message + Default, T>(
+    (key, resource): (&ResourceKey, &Resource),
+    (objects, known): (&mut Objects<N, T>, Option<&Objects<N, T>>),
+    name: impl Fn(&str) -> Result<N, InvalidValue>,
+    read: impl Fn(M) -> Decoded<T>,
+) -> Decoded<()> {
+    let name = name(&key.name).map_err(text)?;
+    if let Some(object) = known.and_then(|objects| objects.get(&name)) {
+        objects.insert(name, Arc::clone(object));
+        return Ok(());
+    }
+    let message = M::decode(resource.body().clone())
+        .map_err(|_| "its body is not a message of its kind".to_owned())?;
+    objects.insert(name, Arc::new(read(message)?));
+    Ok(())
+}
+
+fn text(error: impl fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A duration off the wire, within the bounds that documents have.
+fn duration(field: &str, millis: u64) -> Decoded<Duration> {
+    Duration::parse(&format!("{millis}ms")).map_err(|error| format!("{field}: {error}"))
+}
+
+/// A duration that must not be zero.
+fn positive(field: &str, millis: u64) -> Decoded<Duration> {
+    if millis == 0 { Err(format!("{field}: it is zero")) } else { duration(field, millis) }
+}
+
+fn names<N>(
+    list: &[String],
+    parse: impl Fn(&str) -> Result<N, InvalidValue>,
+    field: &str,
+) -> Decoded<Vec<N>> {
+    if list.is_empty() {
+        return Err(format!("{field}: it is empty"));
+    }
+    list.iter().map(|name| parse(name).map_err(text)).collect()
+}
+
+fn small(field: &str, number: u32) -> Decoded<u16> {
+    match u16::try_from(number) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(format!("{field}: {number} is out of range")),
+    }
+}
+
+fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
+    let ranges = message.trusted_ips.iter();
+    let trusted: Result<Vec<IpNet>, _> = ranges.map(|range| range.parse()).collect();
+    let head = |field: &str, bytes: u64| match bytes {
+        256..=0x10_0000 => Ok(ByteSize(bytes)),
+        _ => Err(format!("{field}: {bytes} bytes is out of range")),
+    };
+    Ok(EntryPoint {
+        address: ListenAddress::parse(&message.address).map_err(text)?,
+        tls: message.tls.then_some(Tls {}),
+        timeouts: EntryPointTimeouts {
+            header: positive("header time-out", message.header_timeout_ms)?,
+            idle: positive("idle time-out", message.idle_timeout_ms)?,
+            body: duration("body time-out", message.body_timeout_ms)?,
+        },
+        limits: Limits {
+            connections: message.max_connections,
+            request_line: head("request line", message.max_request_line)?,
+            header_bytes: head("header bytes", message.max_header_bytes)?,
+            header_count: small("header count", message.max_header_count)?,
+            body: ByteSize(message.max_body),
+        },
+        keep_alive: KeepAlive {
+            max_requests: message.max_requests,
+            max_time: duration("connection time", message.max_connection_time_ms)?,
+        },
+        trusted_ips: trusted.map_err(text)?,
+    })
+}
+
+fn backend(message: v1::Backend) -> Decoded<Backend> {
+    let weight = Weight::new(message.weight.into());
+    Ok(Backend {
+        url: BackendUrl::parse(&message.url).map_err(text)?,
+        weight: weight.ok_or_else(|| format!("weight: {} is out of range", message.weight))?,
+    })
+}
+
+fn service(message: v1::Service) -> Decoded<Service> {
+    let strategy = match message.strategy.as_str() {
+        "round_robin" => Strategy::RoundRobin,
+        "p2c" => Strategy::P2c,
+        other => return Err(format!("this version does not run the strategy `{other}`")),
+    };
+    Ok(Service {
+        backends: names(&message.backends, BackendName::parse, "backends")?,
+        strategy,
+        health_check: message.health_check.map(health_check).transpose()?,
+        timeouts: ServiceTimeouts {
+            connect: positive("connect time-out", message.connect_timeout_ms)?,
+            response_header: duration(
+                "response header time-out",
+                message.response_header_timeout_ms,
+            )?,
+            idle: duration("idle time-out", message.idle_timeout_ms)?,
+            total: duration("total time-out", message.total_timeout_ms)?,
+        },
+        pool: Pool {
+            max_idle: message.pool_max_idle,
+            idle_timeout: positive("pool idle time-out", message.pool_idle_timeout_ms)?,
+        },
+        pass_host_header: message.pass_host_header,
+    })
+}
+
+fn health_check(message: v1::HealthCheck) -> Decoded<HealthCheck> {
+    let path = message.path;
+    if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("`{path}` is not the path of a request"));
+    }
+    Ok(HealthCheck {
+        path,
+        interval: positive("interval", message.interval_ms)?,
+        timeout: positive("time-out", message.timeout_ms)?,
+        healthy_threshold: small("healthy threshold", message.healthy_threshold)?,
+        unhealthy_threshold: small("unhealthy threshold", message.unhealthy_threshold)?,
+    })
+}
+
+fn route(message: v1::Route) -> Decoded<Route> {
+    let rule = Rule::parse(&message.rule).map_err(|faults| {
+        faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>().join("; ")
+    })?;
+    let timeout =
+        |field: &str, millis: Option<u64>| millis.map(|millis| duration(field, millis)).transpose();
+    Ok(Route {
+        rule: Arc::new(rule),
+        entry_points: names(&message.entry_points, EntryPointName::parse, "entry points")?,
+        priority: message.priority,
+        service: ServiceName::parse(&message.service).map_err(text)?,
+        timeouts: RouteTimeouts {
+            connect: timeout("connect time-out", message.connect_timeout_ms)?,
+            response_header: timeout(
+                "response header time-out",
+                message.response_header_timeout_ms,
+            )?,
+            idle: timeout("idle time-out", message.idle_timeout_ms)?,
+            total: timeout("total time-out", message.total_timeout_ms)?,
+        },
+    })
+}
+
+fn certificate(message: v1::Certificate) -> Decoded<Certificate> {
+    let chain = message.chain.iter().map(|der| der.to_vec().into()).collect();
+    Certificate::from_der(chain, message.key.to_vec(), message.is_default).map_err(text)
+}

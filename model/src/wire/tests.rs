@@ -1,0 +1,97 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::bundle::Bundle;
+
+const KEY: HashKey = HashKey([1; 32]);
+
+const WHOLE: &str = r#"
+entry_points:
+  web: { address: "127.0.0.1:0", trusted_ips: [10.0.0.0/8, "::1"], limits: { body: 1MiB } }
+  websecure: { address: ":8443", tls: {}, keep_alive: { max_requests: 10 } }
+backends:
+  a: { url: "http://127.0.0.1:9001", weight: 3 }
+  b: { url: "http://[::1]:9002" }
+services:
+  shop:
+    backends: [a, b]
+    strategy: p2c
+    health_check: { path: /healthz, interval: 2s }
+    pass_host_header: false
+    timeouts: { total: 10s }
+routes:
+  shop: { rule: "Host(`shop.example.com`) && PathPrefix(`/cart`)", service: shop, timeouts: { idle: 5s } }
+  rest: { rule: "!Method(`POST`)", entry_points: [web], priority: 1, service: shop }
+"#;
+
+fn config(text: &str) -> Config {
+    Config::parse(&Bundle::of_text("lb.yaml", text), 0).unwrap().config
+}
+
+#[test]
+fn what_is_encoded_is_decoded_unchanged() {
+    let mut config = config(WHOLE);
+    let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
+    let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let certificate =
+        crate::config::Certificate::from_pem(chain.as_bytes(), key.as_bytes(), true).unwrap();
+    let name = crate::value::CertificateName::parse("default").unwrap();
+    config.certificates.insert(name, Arc::new(certificate));
+    let set = encode(&config, KEY);
+    assert_eq!(set.len(), 8);
+    assert_eq!(decode(&set, None).unwrap(), config);
+}
+
+#[test]
+fn what_did_not_change_is_shared_with_the_previous_configuration() {
+    let first = config(WHOLE);
+    let first_set = encode(&first, KEY);
+    let first = decode(&first_set, None).unwrap();
+    let second_set = encode(&config(&WHOLE.replace("weight: 3", "weight: 4")), KEY);
+    let second = decode(&second_set, Some((&first_set, &first))).unwrap();
+    let shared = |name: &str| Arc::ptr_eq(&first.backends[name], &second.backends[name]);
+    assert!(shared("b"));
+    assert!(!shared("a"));
+    assert!(Arc::ptr_eq(&first.routes["shop"], &second.routes["shop"]));
+}
+
+#[test]
+fn a_reference_that_leads_nowhere_is_named() {
+    let set = encode(&config(WHOLE), KEY);
+    let resources = set
+        .iter()
+        .filter(|(key, _)| &*key.name != "b")
+        .map(|(key, resource)| (key.clone(), resource.clone()))
+        .collect();
+    let found = decode(&ResourceSet::new(KEY, resources), None).unwrap_err();
+    assert_eq!(found[0].to_string(), "service `shop`: there is no backend `b`");
+}
+
+#[test]
+fn a_body_of_another_kind_is_refused_with_its_name() {
+    let key = ResourceKey { kind: ResourceKind::Route, name: "x".into() };
+    let resource = Resource::new(&key, Bytes::from_static(b"\xff\xff"), &KEY);
+    let set = ResourceSet::new(KEY, [(key, resource)].into());
+    let found = decode(&set, None).unwrap_err();
+    assert_eq!(found[0].to_string(), "route `x`: its body is not a message of its kind");
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bodies_never_panic(kind in 0usize..5, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let key = ResourceKey { kind: ResourceKind::ALL[kind], name: "x".into() };
+        let resource = Resource::new(&key, Bytes::from(body), &KEY);
+        let _ = decode(&ResourceSet::new(KEY, [(key, resource)].into()), None);
+    }
+
+    #[test]
+    fn a_flipped_byte_in_a_real_body_never_panics(at in 0usize..400, flip in 1u8..255) {
+        for (key, resource) in encode(&config(WHOLE), KEY).iter() {
+            let mut body = resource.body().to_vec();
+            let at = at % body.len();
+            body[at] ^= flip;
+            let resource = Resource::new(key, Bytes::from(body), &KEY);
+            let _ = decode(&ResourceSet::new(KEY, [(key.clone(), resource)].into()), None);
+        }
+    }
+}

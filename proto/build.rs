@@ -1,0 +1,16 @@
+//! Compiles the protocol without a system protoc.
+
+use std::io;
+
+fn main() -> io::Result<()> {
+    let files = ["lb/v1/sync.proto", "lb/v1/report.proto", "lb/v1/resource.proto"];
+    for file in files {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["."]).map_err(io::Error::other)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
+        .compile_fds(descriptors)
+}

@@ -1,0 +1,51 @@
+//! The names of metrics. A name, once here, keeps its meaning.
+
+/// Requests answered, by route and status class.
+pub const REQUESTS_TOTAL: &str = "lb_requests_total";
+/// Requests on their way, by route.
+pub const IN_FLIGHT_REQUESTS: &str = "lb_in_flight_requests";
+/// Answers the proxy made itself, by reason.
+pub const LOCAL_RESPONSES_TOTAL: &str = "lb_local_responses_total";
+/// Requests sent to a backend, by service and backend.
+pub const UPSTREAM_REQUESTS_TOTAL: &str = "lb_upstream_requests_total";
+/// Requests that ended without a response of the backend, by service and backend.
+pub const UPSTREAM_FAILURES_TOTAL: &str = "lb_upstream_failures_total";
+/// Requests on their way to a backend, by service and backend.
+pub const UPSTREAM_IN_FLIGHT: &str = "lb_upstream_in_flight_requests";
+/// 1 when a backend is up or has no check, 0 when it is down, by service and backend.
+pub const BACKEND_UP: &str = "lb_backend_up";
+/// Open client connections, by entry point.
+pub const OPEN_CONNECTIONS: &str = "lb_open_connections";
+/// Client connections accepted, by entry point.
+pub const CONNECTIONS_TOTAL: &str = "lb_connections_total";
+/// Client connections closed before a request, by entry point and reason.
+pub const REFUSED_CONNECTIONS_TOTAL: &str = "lb_refused_connections_total";
+/// The version that serves.
+pub const CONFIG_VERSION: &str = "lb_config_version";
+/// Versions that could not be applied, by reason.
+pub const CONFIG_APPLY_FAILURES_TOTAL: &str = "lb_config_apply_failures_total";
+/// When a version was applied last, in seconds since 1970.
+pub const CONFIG_LAST_APPLY: &str = "lb_config_last_apply_success_timestamp_seconds";
+/// 1 when the control plane is connected.
+pub const CONTROL_PLANE_CONNECTED: &str = "lb_control_plane_connected";
+/// When a certificate ends, in seconds since 1970, by name.
+pub const CERT_NOT_AFTER: &str = "lb_tls_cert_not_after_timestamp_seconds";
+/// 1, with the version of the software.
+pub const BUILD_INFO: &str = "lb_build_info";
+
+/// Proxies connected to this control plane.
+pub const CONNECTED_PROXIES: &str = "lb_connected_proxies";
+/// Of these, running the current version.
+pub const PROXIES_IN_SYNC: &str = "lb_proxies_in_sync";
+/// Acknowledgements of proxies, by stage.
+pub const SNAPSHOT_ACKS_TOTAL: &str = "lb_snapshot_acks_total";
+/// Versions pushed to proxies, by kind: full, delta, `up_to_date`.
+pub const SNAPSHOT_PUSHES_TOTAL: &str = "lb_snapshot_pushes_total";
+/// Bytes of versions pushed to proxies.
+pub const SNAPSHOT_PUSH_BYTES_TOTAL: &str = "lb_snapshot_push_bytes_total";
+/// From the commit of a version to its activity on a proxy, in seconds.
+pub const SNAPSHOT_PROPAGATION: &str = "lb_snapshot_propagation_seconds";
+/// Acknowledged roots that are not what the control plane computes; 0 for ever.
+pub const ROOT_MISMATCH_TOTAL: &str = "lb_root_mismatch_total";
+/// Commits of a configuration, by result.
+pub const CONFIG_COMMITS_TOTAL: &str = "lb_config_commits_total";

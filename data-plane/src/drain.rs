@@ -60,10 +60,7 @@ impl Lifecycle {
         let id = self.next.get();
         self.next.set(id + 1);
         self.waiting.borrow_mut().insert(id, waker.clone());
-        Registration {
-            lifecycle: Rc::clone(self),
-            id,
-        }
+        Registration { lifecycle: Rc::clone(self), id }
     }
 
     /// Waits until the stage is `stage` or later.

@@ -28,11 +28,7 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpLi
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted proxy must not wait for old connections to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -49,10 +45,8 @@ mod tests {
     #[test]
     fn sockets_for_port_zero_share_the_port_that_was_drawn() {
         let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
-        let ports: std::collections::HashSet<_> = sockets
-            .iter()
-            .map(|socket| socket.local_addr().unwrap().port())
-            .collect();
+        let ports: std::collections::HashSet<_> =
+            sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
         assert_eq!((sockets.len(), ports.len()), (3, 1));
     }
 

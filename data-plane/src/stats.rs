@@ -108,10 +108,7 @@ pub struct EntryPointCounters {
 impl EntryPointState {
     /// Nothing counted yet.
     pub fn new(workers: usize) -> Self {
-        Self {
-            open: AtomicU64::new(0),
-            counters: PerWorker::new(workers),
-        }
+        Self { open: AtomicU64::new(0), counters: PerWorker::new(workers) }
     }
 
     /// The part of one worker.

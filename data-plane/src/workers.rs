@@ -106,26 +106,22 @@ impl WorkerHandle {
     /// Starts worker number `index`.
     pub fn start(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel(QUEUE);
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default());
-        // The runtime stays on the thread that made it: only what made it is checked here.
-        drop(runtime?);
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || {
-                let runtime = Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default());
+        let (started, start) = std::sync::mpsc::sync_channel(1);
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                // It cannot leave the thread that makes it, nor can the news of a failure wait.
+                let runtime =
+                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
                 match runtime {
-                    Ok(runtime) => runtime.block_on(run(index, shared, inbox)),
-                    Err(error) => tracing::error!(worker = index, %error, "could not start"),
+                    Ok(runtime) => {
+                        drop(started.send(Ok(())));
+                        runtime.block_on(run(index, shared, inbox));
+                    }
+                    Err(error) => drop(started.send(Err(error))),
                 }
             })?;
-        Ok(Self {
-            commands,
-            _thread: thread,
-        })
+        start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))?;
+        Ok(Self { commands, _thread: thread })
     }
 
     /// Hands a command over. A worker that is gone takes none, which is logged.
@@ -190,12 +186,7 @@ impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let generation = shared.generation.load(Ordering::Acquire);
         let view = View::new(shared.snapshot(), index, None);
-        Self {
-            index,
-            shared,
-            generation: Cell::new(generation),
-            view: RefCell::new(Rc::new(view)),
-        }
+        Self { index, shared, generation: Cell::new(generation), view: RefCell::new(Rc::new(view)) }
     }
 
     /// Its number.
@@ -268,16 +259,8 @@ async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Comman
 
 fn obey(worker: &Rc<Worker>, listeners: &mut HashMap<u64, Open>, command: Command) {
     match command {
-        Command::Open {
-            id,
-            entry_point,
-            listener,
-            tls,
-        } => {
-            let open = Open {
-                accepting: Rc::default(),
-                connections: Rc::default(),
-            };
+        Command::Open { id, entry_point, listener, tls } => {
+            let open = Open { accepting: Rc::default(), connections: Rc::default() };
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let acceptor = Acceptor {
@@ -315,8 +298,5 @@ fn obey(worker: &Rc<Worker>, listeners: &mut HashMap<u64, Open>, command: Comman
 }
 
 fn chosen(listeners: &HashMap<u64, Open>, id: Option<u64>) -> impl Iterator<Item = &Open> {
-    listeners
-        .iter()
-        .filter(move |(each, _)| id.is_none_or(|id| id == **each))
-        .map(|(_, open)| open)
+    listeners.iter().filter(move |(each, _)| id.is_none_or(|id| id == **each)).map(|(_, open)| open)
 }

@@ -74,12 +74,7 @@ impl<W: Watch> Body<W> {
             watch.on_end(End::Complete);
             return Self::Empty;
         }
-        Self::Streaming(Streaming {
-            source,
-            pause,
-            watch,
-            ended: false,
-        })
+        Self::Streaming(Streaming { source, pause, watch, ended: false })
     }
 }
 

@@ -138,21 +138,15 @@ mod tests {
 
     #[test]
     fn a_client_cannot_have_host_or_length_removed() {
-        let mut headers = map(&[
-            ("connection", "host, content-length"),
-            ("host", "a"),
-            ("content-length", "3"),
-        ]);
+        let mut headers =
+            map(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]);
         strip_request(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("content-length", "3")]));
     }
 
     #[test]
     fn an_upgrade_needs_both_fields() {
-        let both = map(&[
-            ("connection", "keep-alive, Upgrade"),
-            ("upgrade", "websocket"),
-        ]);
+        let both = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert_eq!(upgrade(&both).unwrap(), "websocket");
         assert!(upgrade(&map(&[("upgrade", "websocket")])).is_none());
         assert!(upgrade(&map(&[("connection", "upgrade")])).is_none());

@@ -92,12 +92,8 @@ impl Upload {
             return (Self::Empty, None);
         }
         let state = Rc::new(UploadState::default());
-        let sending = Sending {
-            source,
-            left: limit.unwrap_or(u64::MAX),
-            pause,
-            state: Rc::clone(&state),
-        };
+        let sending =
+            Sending { source, left: limit.unwrap_or(u64::MAX), pause, state: Rc::clone(&state) };
         (Self::Streaming(Box::new(sending)), Some(state))
     }
 }

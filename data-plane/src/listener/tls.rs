@@ -19,7 +19,7 @@ use crate::{
 pub async fn serve(stream: TcpStream, client: Rc<Client>, spec: Arc<EntryPoint>) {
     let acceptor = TlsAcceptor::from(Arc::clone(client.worker().tls()));
     let limit = spec.timeouts.header.limit();
-    let limit = limit.unwrap_or(Duration::from_secs(60));
+    let limit = limit.unwrap_or(Duration::from_mins(1));
     let lifecycle = Rc::clone(client.lifecycle());
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limit, acceptor.accept(stream)) => shaken,

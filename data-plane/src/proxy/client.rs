@@ -125,10 +125,7 @@ impl Client {
     pub fn begin(self: &Rc<Self>) -> Ticket {
         let number = self.state.begin_request();
         self.entry_point.of(self.worker.index()).requests.bump();
-        Ticket {
-            client: Rc::clone(self),
-            number,
-        }
+        Ticket { client: Rc::clone(self), number }
     }
 
     /// Counts an answer of the proxy itself.

@@ -40,9 +40,7 @@ impl Prepared {
         is_host_in_target: bool,
     ) -> Self {
         let protocol = carried_upgrade(&request);
-        let upgrade = protocol
-            .is_some()
-            .then(|| hyper::upgrade::on(&mut request));
+        let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
         let headers = &mut parts.headers;
         hop_by_hop::strip_request(headers);
@@ -71,11 +69,7 @@ impl Prepared {
         *request.uri_mut() = parts.uri;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = parts.headers;
-        Self {
-            request,
-            upload,
-            upgrade,
-        }
+        Self { request, upload, upgrade }
     }
 }
 
@@ -84,11 +78,7 @@ pub async fn forward(
     mut exchange: Exchange,
     prepared: Prepared,
 ) -> Result<Response<ProxyBody>, Refusal> {
-    let Prepared {
-        mut request,
-        upload,
-        upgrade,
-    } = prepared;
+    let Prepared { mut request, upload, upgrade } = prepared;
     let route = exchange.route();
     let limits = route.limits;
     let endpoint = Rc::clone(exchange.endpoint());
@@ -101,9 +91,7 @@ pub async fn forward(
     let sending = endpoint.send(request, exchange.upload(), limits.send);
     let result = match deadline {
         None => sending.await,
-        Some(deadline) => timeout_at(deadline, sending)
-            .await
-            .unwrap_or(Err(SendError::TimedOut)),
+        Some(deadline) => timeout_at(deadline, sending).await.unwrap_or(Err(SendError::TimedOut)),
     };
     let (mut response, lease) = match result {
         Ok(answered) => answered,

@@ -45,25 +45,17 @@ fn accept(
         return Err(Reason::BadRequest.into());
     }
     if request.method() == Method::CONNECT {
-        return Err(Refusal {
-            reason: Reason::MethodNotAllowed,
-            connection: Connection::Closes,
-        });
+        return Err(Refusal { reason: Reason::MethodNotAllowed, connection: Connection::Closes });
     }
     let host = target::host(request.uri(), request.headers(), request.version())?;
     let resolved = target::path(request.uri())?;
-    if entry
-        .max_body
-        .is_some_and(|max| request.body().size_hint().lower() > max)
-    {
+    if entry.max_body.is_some_and(|max| request.body().size_hint().lower() > max) {
         return Err(Reason::RequestTooLarge.into());
     }
     let head = RequestHead {
         method: request.method(),
         host: host.name,
-        path: resolved
-            .as_ref()
-            .map_or_else(|| request.uri().path(), |resolved| resolved.path()),
+        path: resolved.as_ref().map_or_else(|| request.uri().path(), |resolved| resolved.path()),
         query: request.uri().query(),
         headers: request.headers(),
         client: client.address(),

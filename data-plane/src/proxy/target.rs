@@ -35,10 +35,7 @@ pub fn host<'a>(
         None => None,
     };
     let Some(authority) = uri.authority() else {
-        return Ok(Host {
-            name: field_name.unwrap_or_default(),
-            is_in_target: false,
-        });
+        return Ok(Host { name: field_name.unwrap_or_default(), is_in_target: false });
     };
     let says_otherwise =
         |field: &HeaderValue| !field.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
@@ -47,10 +44,7 @@ pub fn host<'a>(
     {
         return Err(Reason::BadRequest);
     }
-    Ok(Host {
-        name: authority.host(),
-        is_in_target: true,
-    })
+    Ok(Host { name: authority.host(), is_in_target: true })
 }
 
 /// The name in a `Host` field: what stands before the port, if all of it is well formed.
@@ -68,9 +62,9 @@ fn name(value: &HeaderValue) -> Option<&str> {
     };
     let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let is_name = match inner {
-        Some(address) => address
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
+        Some(address) => {
+            address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        }
         // reg-name of RFC 3986.
         None => name
             .bytes()
@@ -205,10 +199,7 @@ mod tests {
 
     #[test]
     fn the_request_line_goes_before_the_field() {
-        assert_eq!(
-            host_of("http://a:81/x", &["b"], Version::HTTP_11).as_deref(),
-            Ok("a")
-        );
+        assert_eq!(host_of("http://a:81/x", &["b"], Version::HTTP_11).as_deref(), Ok("a"));
         assert_eq!(host_of("http://a/", &[], Version::HTTP_2).as_deref(), Ok("a"));
         assert_eq!(host_of("/", &[], Version::HTTP_10).as_deref(), Ok(""));
         assert!(host_of("http://a/", &["b"], Version::HTTP_2).is_err());
@@ -217,9 +208,8 @@ mod tests {
 
     #[test]
     fn dot_segments_are_resolved_and_nothing_else_is_touched() {
-        let resolved = |text: &str| {
-            path(&text.parse().unwrap()).map(|path| path.map(|path| path.to_string()))
-        };
+        let resolved =
+            |text: &str| path(&text.parse().unwrap()).map(|path| path.map(|path| path.to_string()));
         for plain in ["/", "/a/b.c", "/.hidden", "/...", "/a//b", "/a%2Fb?x=/../y", "*"] {
             assert_eq!(resolved(plain), Ok(None), "{plain}");
         }

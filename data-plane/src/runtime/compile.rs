@@ -63,10 +63,7 @@ impl CompileContext {
     /// The context of a process with `workers` workers. Makes the certificate that clients get
     /// when none is configured.
     pub fn new(workers: usize) -> Result<Self, InvalidKey> {
-        Ok(Self {
-            workers,
-            fallback: self_signed()?,
-        })
+        Ok(Self { workers, fallback: self_signed()? })
     }
 }
 
@@ -133,13 +130,8 @@ fn clusters(
             let mut all = previous.clusters.iter();
             all.find(|cluster| **cluster.name() == *name.as_str())
         });
-        let built = Cluster::build(
-            name.to_arc(),
-            service,
-            &config.backends,
-            context.workers,
-            previous,
-        );
+        let built =
+            Cluster::build(name.to_arc(), service, &config.backends, context.workers, previous);
         match built {
             Ok(cluster) => clusters.push(cluster),
             Err(error) => faults.push(CompileError {
@@ -165,15 +157,10 @@ fn routes(
     let mut entries = Entries::new();
     for (name, route) in &config.routes {
         let mut fault = |message| {
-            faults.push(CompileError {
-                kind: ObjectKind::Route,
-                name: name.to_string(),
-                message,
-            });
+            faults.push(CompileError { kind: ObjectKind::Route, name: name.to_string(), message });
         };
-        let position = clusters
-            .iter()
-            .position(|cluster| **cluster.name() == *route.service.as_str());
+        let position =
+            clusters.iter().position(|cluster| **cluster.name() == *route.service.as_str());
         let (Some(cluster), Some(service)) = (position, config.services.get(&route.service)) else {
             fault(format!("service `{}` cannot be used", route.service));
             continue;
@@ -192,15 +179,12 @@ fn routes(
                 fault(format!("entry point `{entry_point}` is not configured"));
                 continue;
             }
-            entries
-                .entry(entry_point.to_arc())
-                .or_default()
-                .push(RouteEntry {
-                    name: name.to_arc(),
-                    rule: Arc::clone(&route.rule),
-                    priority: route.priority,
-                    target: targets.len(),
-                });
+            entries.entry(entry_point.to_arc()).or_default().push(RouteEntry {
+                name: name.to_arc(),
+                rule: Arc::clone(&route.rule),
+                priority: route.priority,
+                target: targets.len(),
+            });
         }
         targets.push(RouteTarget {
             name: name.to_arc(),
@@ -214,19 +198,12 @@ fn routes(
 }
 
 fn limits(service: &Service, route: &Route) -> RouteLimits {
-    let RouteTimeouts {
-        connect,
-        response_header,
-        idle,
-        total,
-    } = route.timeouts;
+    let RouteTimeouts { connect, response_header, idle, total } = route.timeouts;
     let defaults = service.timeouts;
     RouteLimits {
         send: SendLimits {
             connect: connect.unwrap_or(defaults.connect).limit(),
-            response_header: response_header
-                .unwrap_or(defaults.response_header)
-                .limit(),
+            response_header: response_header.unwrap_or(defaults.response_header).limit(),
         },
         idle: idle.unwrap_or(defaults.idle).limit(),
         total: total.unwrap_or(defaults.total).limit(),

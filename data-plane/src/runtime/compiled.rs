@@ -79,8 +79,6 @@ impl CompiledSnapshot {
     }
 
     pub(crate) fn entry_point(&self, name: &str) -> Option<usize> {
-        self.entry_points
-            .iter()
-            .position(|entry_point| *entry_point.name == *name)
+        self.entry_points.iter().position(|entry_point| *entry_point.name == *name)
     }
 }

@@ -44,10 +44,7 @@ pub fn diff(open: &[ListenerKey], wanted: &[ListenerKey]) -> ListenerDiff {
         let rest = all.iter().filter(|key| !those.contains(key));
         rest.cloned().collect()
     };
-    ListenerDiff {
-        open: without(wanted, open),
-        close: without(open, wanted),
-    }
+    ListenerDiff { open: without(wanted, open), close: without(open, wanted) }
 }
 
 #[cfg(test)]
@@ -55,11 +52,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str, address: &str, tls: bool) -> ListenerKey {
-        ListenerKey {
-            entry_point: name.into(),
-            address: address.parse().unwrap(),
-            tls,
-        }
+        ListenerKey { entry_point: name.into(), address: address.parse().unwrap(), tls }
     }
 
     #[test]
@@ -76,10 +69,7 @@ mod tests {
         ];
         assert_eq!(
             diff(&open, &wanted),
-            ListenerDiff {
-                open: wanted[1..].to_vec(),
-                close: open[1..].to_vec(),
-            }
+            ListenerDiff { open: wanted[1..].to_vec(), close: open[1..].to_vec() }
         );
     }
 }

@@ -21,11 +21,7 @@ pub struct HealthChecks {
 impl HealthChecks {
     /// None yet; they will run on `runtime` and tell `changes`.
     pub const fn new(runtime: Handle, changes: Option<mpsc::Sender<HealthChange>>) -> Self {
-        Self {
-            runtime,
-            changes,
-            running: Vec::new(),
-        }
+        Self { runtime, changes, running: Vec::new() }
     }
 
     /// Starts and stops checks so that exactly the endpoints of `snapshot` are checked.

@@ -122,9 +122,7 @@ impl Runtime {
         let context = CompileContext::new(workers)?;
         let certificates = Arc::new(CertificateSet::empty(&context.fallback));
         let resolver = Arc::new(CertificateResolver::new(Arc::clone(&certificates)));
-        let tls = Arc::new(server_config(
-            Arc::clone(&resolver)
-        )?);
+        let tls = Arc::new(server_config(Arc::clone(&resolver))?);
         let empty = CompiledSnapshot::empty(certificates);
         let shared = Arc::new(Shared::new(empty, tls, workers));
         let workers = (0..workers)
@@ -154,20 +152,12 @@ impl Runtime {
         config: &Config,
         version: u64,
     ) -> Result<CompiledSnapshot, Vec<CompileError>> {
-        compile(
-            config,
-            version,
-            Some(&self.shared.snapshot()),
-            &self.context,
-        )
+        compile(config, version, Some(&self.shared.snapshot()), &self.context)
     }
 
     /// A reader for others.
     pub fn handle(&self) -> RuntimeHandle {
-        RuntimeHandle {
-            shared: Arc::clone(&self.shared),
-            bound: Arc::clone(&self.bound),
-        }
+        RuntimeHandle { shared: Arc::clone(&self.shared), bound: Arc::clone(&self.bound) }
     }
 
     /// Where each entry point listens.
@@ -223,9 +213,7 @@ impl Runtime {
             }
         }
         let sockets = listener::bind(key.address, self.workers.len())?;
-        let bound = sockets
-            .first()
-            .map_or(Ok(key.address), std::net::TcpListener::local_addr)?;
+        let bound = sockets.first().map_or(Ok(key.address), std::net::TcpListener::local_addr)?;
         Ok((bound, sockets))
     }
 
@@ -279,9 +267,7 @@ impl Runtime {
         tokio::time::sleep(accept_grace).await;
         for worker in &*self.workers {
             worker.tell(Command::StopAccepting(None)).await;
-            worker
-                .tell(Command::Advance(None, Stage::Draining))
-                .await;
+            worker.tell(Command::Advance(None, Stage::Draining)).await;
         }
         let deadline = Instant::now() + timeout;
         let mut states: Vec<_> = self.open.values().map(|open| &open.state).collect();
@@ -309,10 +295,7 @@ impl RuntimeHandle {
 
     /// Where each entry point listens.
     pub fn listeners(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        self.bound
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.bound.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers of the proxy itself since its start.
@@ -326,11 +309,7 @@ impl RuntimeHandle {
         let bound = self.listeners();
         let routes = snapshot.routes.iter().map(|route| {
             let service = snapshot.clusters[route.cluster].name();
-            RouteStats::sum(
-                Arc::clone(&route.name),
-                Arc::clone(service),
-                &route.counters,
-            )
+            RouteStats::sum(Arc::clone(&route.name), Arc::clone(service), &route.counters)
         });
         let members = snapshot.clusters.iter().flat_map(|c| c.members());
         let listeners = snapshot.entry_points.iter().map(|entry_point| {
@@ -344,9 +323,7 @@ impl RuntimeHandle {
         RuntimeStats {
             version: snapshot.version,
             routes: routes.collect(),
-            backends: members
-                .map(|member| member.endpoint.stats(member.weight))
-                .collect(),
+            backends: members.map(|member| member.endpoint.stats(member.weight)).collect(),
             listeners: listeners.collect(),
             reasons: self.reasons(),
         }

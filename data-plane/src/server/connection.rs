@@ -207,11 +207,8 @@ impl ConnectionState {
         }
         if self.in_flight.load(Relaxed) == 0 {
             // A new connection owes its first request as soon as a begun one owes its end.
-            let limit = if self.requests() == 0 && limits.header > 0 {
-                limits.header
-            } else {
-                limits.idle
-            };
+            let limit =
+                if self.requests() == 0 && limits.header > 0 { limits.header } else { limits.idle };
             if passed(self.idle_since.load(Relaxed), limit) {
                 return Due::Close;
             }
@@ -222,9 +219,7 @@ impl ConnectionState {
         // What begins from now on is noticed when the shortest limit could have passed.
         let shortest = [limits.header, limits.idle, limits.stall];
         let shortest = shortest.into_iter().filter(|limit| *limit > 0).min();
-        Due::Later(Duration::from_millis(
-            next.min(shortest.unwrap_or(60_000)).max(1),
-        ))
+        Due::Later(Duration::from_millis(next.min(shortest.unwrap_or(60_000)).max(1)))
     }
 }
 
@@ -232,12 +227,7 @@ impl ConnectionState {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        header: 10_000,
-        idle: 60_000,
-        stall: 30_000,
-        age: 0,
-    };
+    const LIMITS: Limits = Limits { header: 10_000, idle: 60_000, stall: 30_000, age: 0 };
 
     fn state() -> (ConnectionState, u64) {
         let state = ConnectionState::default();
@@ -248,10 +238,7 @@ mod tests {
     #[test]
     fn a_new_connection_must_soon_send_a_request() {
         let (state, t) = state();
-        assert_eq!(
-            state.due(t + 4_000, &LIMITS),
-            Due::Later(Duration::from_secs(6))
-        );
+        assert_eq!(state.due(t + 4_000, &LIMITS), Due::Later(Duration::from_secs(6)));
         assert_eq!(state.due(t + 10_000, &LIMITS), Due::Close);
     }
 
@@ -271,10 +258,7 @@ mod tests {
         let (state, t) = state();
         state.begin_request();
         state.set_within_head(true);
-        assert_eq!(
-            state.due(t + 11_000, &LIMITS),
-            Due::Abort(Some(Reason::RequestTimeout))
-        );
+        assert_eq!(state.due(t + 11_000, &LIMITS), Due::Abort(Some(Reason::RequestTimeout)));
         state.set_stalled(true);
         assert_eq!(state.due(t + 31_000, &LIMITS), Due::Abort(None));
         state.set_stalled(false);
@@ -286,22 +270,14 @@ mod tests {
     fn age_ends_a_connection_however_busy() {
         let (state, t) = state();
         state.begin_request();
-        let limits = Limits {
-            age: 5_000,
-            ..LIMITS
-        };
+        let limits = Limits { age: 5_000, ..LIMITS };
         assert_eq!(state.due(t + 5_000, &limits), Due::Close);
     }
 
     #[test]
     fn without_limits_nothing_is_due() {
         let (state, t) = state();
-        let none = Limits {
-            header: 0,
-            idle: 0,
-            stall: 0,
-            age: 0,
-        };
-        assert_eq!(state.due(t + 1_000_000, &none), Due::Later(Duration::from_secs(60)));
+        let none = Limits { header: 0, idle: 0, stall: 0, age: 0 };
+        assert_eq!(state.due(t + 1_000_000, &none), Due::Later(Duration::from_mins(1)));
     }
 }

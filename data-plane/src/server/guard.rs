@@ -45,14 +45,7 @@ pub enum Protocol {
 impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     /// Watches `stream` for `state`.
     pub const fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self {
-            stream,
-            state,
-            scanner: None,
-            first: [0; PREFACE.len()],
-            first_at: 0,
-            first_len: 0,
-        }
+        Self { stream, state, scanner: None, first: [0; PREFACE.len()], first_at: 0, first_len: 0 }
     }
 
     /// Reads just enough to tell HTTP/2 by its preface; the parser gets the same bytes again.

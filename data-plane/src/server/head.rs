@@ -70,13 +70,7 @@ struct Framing {
 impl HeadScanner {
     /// A scanner for a new connection.
     pub const fn new(limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            state: State::Start,
-            partial: Vec::new(),
-            heads: 0,
-            ambiguous: None,
-        }
+        Self { limits, state: State::Start, partial: Vec::new(), heads: 0, ambiguous: None }
     }
 
     /// Stops looking: what follows is not HTTP/1.
@@ -111,10 +105,7 @@ impl HeadScanner {
                     if *left == 0 {
                         self.state = match then {
                             Then::Head => State::Start,
-                            Then::Chunk => State::ChunkSize {
-                                size: 0,
-                                digits: true,
-                            },
+                            Then::Chunk => State::ChunkSize { size: 0, digits: true },
                         };
                     }
                 }
@@ -122,14 +113,9 @@ impl HeadScanner {
                     bytes = &bytes[1..];
                     if *first == b'\n' {
                         self.state = if *size == 0 {
-                            State::Trailers {
-                                line_is_empty: true,
-                            }
+                            State::Trailers { line_is_empty: true }
                         } else {
-                            State::Skip {
-                                left: size.saturating_add(2),
-                                then: Then::Chunk,
-                            }
+                            State::Skip { left: size.saturating_add(2), then: Then::Chunk }
                         };
                     } else if let (true, Some(digit)) = (*digits, char::from(*first).to_digit(16)) {
                         *size = size.saturating_mul(16).saturating_add(u64::from(digit));
@@ -187,10 +173,7 @@ impl HeadScanner {
             // The parser skips empty lines before a request as well (RFC 9112, 2.2).
             State::Start if line.is_empty() => {}
             State::Start => {
-                self.state = State::Fields {
-                    seen: 0,
-                    framing: Framing::default(),
-                };
+                self.state = State::Fields { seen: 0, framing: Framing::default() };
             }
             State::Fields { framing, .. } if line.is_empty() => {
                 let framing = *framing;
@@ -211,17 +194,8 @@ impl HeadScanner {
             self.ambiguous.get_or_insert(self.heads);
         }
         self.state = match framing {
-            Framing { chunked: true, .. } => State::ChunkSize {
-                size: 0,
-                digits: true,
-            },
-            Framing {
-                length: Some(left @ 1..),
-                ..
-            } => State::Skip {
-                left,
-                then: Then::Head,
-            },
+            Framing { chunked: true, .. } => State::ChunkSize { size: 0, digits: true },
+            Framing { length: Some(left @ 1..), .. } => State::Skip { left, then: Then::Head },
             Framing { .. } => State::Start,
         };
     }
@@ -252,10 +226,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: HeadLimits = HeadLimits {
-        request_line: 64,
-        fields: 200,
-    };
+    const LIMITS: HeadLimits = HeadLimits { request_line: 64, fields: 200 };
 
     const TRAFFIC: &str = "\r\nPOST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n\
         GET / HTTP/1.1\r\n\r\nab\

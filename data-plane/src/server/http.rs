@@ -129,7 +129,7 @@ pub async fn serve<S>(
         Some(protocol) => protocol,
         None => {
             let wait = match limits.header() {
-                0 => Duration::from_secs(60),
+                0 => Duration::from_mins(1),
                 millis => Duration::from_millis(millis),
             };
             let wait = async {
@@ -157,20 +157,15 @@ pub async fn serve<S>(
     }
 }
 
-async fn serve_http1<S>(
-    mut guard: Guard<S>,
-    client: Rc<Client>,
-    spec: &EntryPoint,
-    limits: Limits,
-) where
+async fn serve_http1<S>(mut guard: Guard<S>, client: Rc<Client>, spec: &EntryPoint, limits: Limits)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     guard.scan(HeadScanner::new(head_limits(spec)));
     let service_client = Rc::clone(&client);
     let service = service_fn(move |request| handle(Rc::clone(&service_client), request));
-    let mut connection = http1_builder(spec)
-        .serve_connection(TokioIo::new(guard), service)
-        .with_upgrades();
+    let mut connection =
+        http1_builder(spec).serve_connection(TokioIo::new(guard), service).with_upgrades();
     let drive = Drive::new(&client, limits);
     let end = drive
         .run(Pin::new(&mut connection), |connection| {
@@ -208,9 +203,7 @@ where
     let service = service_fn(move |request| handle(Rc::clone(&service_client), request));
     let connection = http2_builder(spec).serve_connection(TokioIo::new(guard), service);
     let connection = pin!(connection);
-    Drive::new(&client, limits)
-        .run(connection, |connection| connection.graceful_shutdown())
-        .await;
+    Drive::new(&client, limits).run(connection, |connection| connection.graceful_shutdown()).await;
 }
 
 /// Sends a refusal and waits until the client has read it: closing a socket with unread bytes
@@ -333,9 +326,7 @@ impl Drive {
             }
         }
         while self.timer.as_mut().poll(cx).is_ready() {
-            if !self.is_closing
-                && self.grace_until.is_some_and(|until| Instant::now() >= until)
-            {
+            if !self.is_closing && self.grace_until.is_some_and(|until| Instant::now() >= until) {
                 return Poll::Ready(Due::Close);
             }
             match self.state.due(now(), &self.limits) {

@@ -43,11 +43,7 @@ pub struct CertificateSet {
 impl CertificateSet {
     /// A set that has nothing but the certificate of last resort.
     pub fn empty(fallback: &Arc<CertifiedKey>) -> Self {
-        Self {
-            loaded: Vec::new(),
-            by_name: HashMap::new(),
-            default: Arc::clone(fallback),
-        }
+        Self { loaded: Vec::new(), by_name: HashMap::new(), default: Arc::clone(fallback) }
     }
 
     /// Loads what `previous` has not loaded already.
@@ -91,9 +87,7 @@ impl CertificateSet {
 
     /// The certificate for a server name, or the default.
     pub fn find(&self, server_name: Option<&str>) -> &Arc<CertifiedKey> {
-        server_name
-            .and_then(|name| self.named(name))
-            .unwrap_or(&self.default)
+        server_name.and_then(|name| self.named(name)).unwrap_or(&self.default)
     }
 
     fn named(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
@@ -135,11 +129,7 @@ fn load(certificate: &Certificate) -> Result<CertifiedKey, InvalidKey> {
     let key = PrivateKeyDer::try_from(certificate.key().expose_secret().clone())
         .map_err(|_| InvalidKey::Form)?;
     let chain = certificate.chain().to_vec();
-    Ok(CertifiedKey::from_der(
-        chain,
-        key,
-        &aws_lc_rs::default_provider(),
-    )?)
+    Ok(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?)
 }
 
 /// The certificate of last resort: a TLS entry point answers even if nothing is configured, and
@@ -149,11 +139,7 @@ pub fn self_signed() -> Result<Arc<CertifiedKey>, InvalidKey> {
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let chain = vec![made.cert.der().clone()];
     let provider = aws_lc_rs::default_provider();
-    Ok(Arc::new(CertifiedKey::from_der(
-        chain,
-        key.into(),
-        &provider,
-    )?))
+    Ok(Arc::new(CertifiedKey::from_der(chain, key.into(), &provider)?))
 }
 
 #[cfg(test)]
@@ -184,11 +170,8 @@ mod tests {
 
     #[test]
     fn exact_names_go_before_wildcards_and_the_default() {
-        let (set, _) = set(&[
-            ("shop.example.com", false),
-            ("*.example.com", false),
-            ("other.test", true),
-        ]);
+        let (set, _) =
+            set(&[("shop.example.com", false), ("*.example.com", false), ("other.test", true)]);
         let found = |name| {
             let found = set.find(name);
             set.loaded.iter().position(|(_, key)| Arc::ptr_eq(key, found))

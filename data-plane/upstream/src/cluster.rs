@@ -47,9 +47,8 @@ impl Cluster {
     ) -> Result<Arc<Self>, MissingBackend> {
         let mut members = Vec::with_capacity(service.backends.len());
         for backend_name in &service.backends {
-            let backend = backends
-                .get(backend_name)
-                .ok_or_else(|| MissingBackend(backend_name.clone()))?;
+            let backend =
+                backends.get(backend_name).ok_or_else(|| MissingBackend(backend_name.clone()))?;
             let check = service.health_check.as_ref();
             let kept = previous.and_then(|previous| {
                 previous.members.iter().find(|member| {
@@ -69,10 +68,7 @@ impl Cluster {
                 },
                 |member| Arc::clone(&member.endpoint),
             );
-            members.push(Member {
-                endpoint,
-                weight: backend.weight.get(),
-            });
+            members.push(Member { endpoint, weight: backend.weight.get() });
         }
         if let Some(previous) = previous
             && previous.service == *service
@@ -85,11 +81,7 @@ impl Cluster {
         {
             return Ok(Arc::clone(previous));
         }
-        Ok(Arc::new(Self {
-            name,
-            service: Arc::clone(service),
-            members,
-        }))
+        Ok(Arc::new(Self { name, service: Arc::clone(service), members }))
     }
 
     /// The service's name.
@@ -139,11 +131,7 @@ impl LocalCluster {
             .collect();
         let seed = (worker as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let balancer = Balancer::new(cluster.service.strategy, members.len(), seed);
-        Self {
-            cluster,
-            balancer: RefCell::new(balancer),
-            members,
-        }
+        Self { cluster, balancer: RefCell::new(balancer), members }
     }
 
     /// The shared side.
@@ -161,11 +149,7 @@ impl LocalCluster {
         let members = &self.cluster.members;
         let weight = |index: usize| {
             let member = &members[index];
-            if member.endpoint.health().is_up() {
-                member.weight
-            } else {
-                0
-            }
+            if member.endpoint.health().is_up() { member.weight } else { 0 }
         };
         let index = if members.len() == 1 {
             (weight(0) > 0).then_some(0)?
@@ -200,10 +184,7 @@ mod tests {
 
     fn service(names: &[&str], check: Option<&str>) -> Arc<Service> {
         Arc::new(Service {
-            backends: names
-                .iter()
-                .map(|name| BackendName::parse(name).unwrap())
-                .collect(),
+            backends: names.iter().map(|name| BackendName::parse(name).unwrap()).collect(),
             strategy: Strategy::RoundRobin,
             health_check: check.map(|path| HealthCheck {
                 path: path.into(),
@@ -235,35 +216,24 @@ mod tests {
 
         let checked = service(&["a", "b"], Some("/other"));
         let next = Cluster::build("s".into(), &checked, &list, 2, Some(&first)).unwrap();
-        assert!(!Arc::ptr_eq(
-            &first.members[0].endpoint,
-            &next.members[0].endpoint
-        ));
+        assert!(!Arc::ptr_eq(&first.members[0].endpoint, &next.members[0].endpoint));
     }
 
     #[test]
     fn an_unknown_backend_is_named() {
         let error = Cluster::build("s".into(), &service(&["x"], None), &backends(&[]), 1, None);
-        assert_eq!(
-            error.unwrap_err().to_string(),
-            "backend `x` is not configured"
-        );
+        assert_eq!(error.unwrap_err().to_string(), "backend `x` is not configured");
     }
 
     #[test]
     fn the_ill_and_the_weightless_take_nothing() {
-        let list = backends(&[
-            ("a", "http://a:1", 1),
-            ("b", "http://b:1", 0),
-            ("c", "http://c:1", 2),
-        ]);
+        let list =
+            backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 0), ("c", "http://c:1", 2)]);
         let spec = service(&["a", "b", "c"], None);
         let cluster = Cluster::build("s".into(), &spec, &list, 1, None).unwrap();
         let local = LocalCluster::new(Arc::clone(&cluster), 0, None);
         let names = |n: usize| -> String {
-            (0..n)
-                .map(|_| local.pick().unwrap().endpoint().name().to_string())
-                .collect()
+            (0..n).map(|_| local.pick().unwrap().endpoint().name().to_string()).collect()
         };
         assert_eq!(names(6), "caccac");
         cluster.members[2].endpoint.health().force(false);

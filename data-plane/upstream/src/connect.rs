@@ -47,9 +47,7 @@ async fn open(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
     } else {
         let url = endpoint.url();
         let unknown = |error| ConnectError::Lookup(url.host().to_owned(), error);
-        let addresses = lookup_host((url.host(), url.port()))
-            .await
-            .map_err(unknown)?;
+        let addresses = lookup_host((url.host(), url.port())).await.map_err(unknown)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         let mut found = None;
         for address in addresses {

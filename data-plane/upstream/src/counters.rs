@@ -62,8 +62,7 @@ impl<T> PerWorker<T> {
 
     /// The sum of one number over all parts.
     pub fn sum(&self, number: impl Fn(&T) -> &Counter) -> u64 {
-        self.iter()
-            .fold(0, |sum, part| sum.wrapping_add(number(part).get()))
+        self.iter().fold(0, |sum, part| sum.wrapping_add(number(part).get()))
     }
 }
 

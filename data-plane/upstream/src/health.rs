@@ -40,11 +40,7 @@ pub struct Thresholds {
 impl HealthState {
     /// The state of a backend that is checked but was not yet.
     pub const fn unknown() -> Self {
-        Self {
-            up: false,
-            ever_passed: false,
-            run: 0,
-        }
+        Self { up: false, ever_passed: false, run: 0 }
     }
 
     /// Takes one result in; tells the new conclusion if it changed. The very first pass is
@@ -201,19 +197,14 @@ async fn run(endpoint: Arc<Endpoint>, changes: Option<mpsc::Sender<HealthChange>
     let Some(check) = endpoint.check() else {
         return;
     };
-    let thresholds = Thresholds {
-        healthy: check.healthy_threshold,
-        unhealthy: check.unhealthy_threshold,
-    };
+    let thresholds =
+        Thresholds { healthy: check.healthy_threshold, unhealthy: check.unhealthy_threshold };
     let mut random = seed(&endpoint);
     loop {
         let result = http::check(&endpoint, check).await;
         let result = result.map_err(|error| error.to_string());
         let failure = result.as_ref().err().cloned();
-        if endpoint
-            .health()
-            .record(result, thresholds, SystemTime::now())
-        {
+        if endpoint.health().record(result, thresholds, SystemTime::now()) {
             let health = endpoint.health().summary();
             let (service, backend) = (endpoint.service(), endpoint.name());
             if let Some(error) = failure {
@@ -254,22 +245,17 @@ fn jittered(interval: Duration, random: &mut u64) -> Duration {
 mod tests {
     use super::*;
 
-    const TWO_UP_THREE_DOWN: Thresholds = Thresholds {
-        healthy: 2,
-        unhealthy: 3,
-    };
+    const TWO_UP_THREE_DOWN: Thresholds = Thresholds { healthy: 2, unhealthy: 3 };
 
     fn run_of(results: &str) -> String {
         let mut state = HealthState::unknown();
         results
             .chars()
-            .map(
-                |result| match state.observe(result == '+', TWO_UP_THREE_DOWN) {
-                    Some(true) => 'U',
-                    Some(false) => 'D',
-                    None => '.',
-                },
-            )
+            .map(|result| match state.observe(result == '+', TWO_UP_THREE_DOWN) {
+                Some(true) => 'U',
+                Some(false) => 'D',
+                None => '.',
+            })
             .collect()
     }
 

@@ -186,10 +186,7 @@ impl LocalEndpoint {
     pub fn give_back(&self, lease: Lease) {
         let mut idle = self.idle.borrow_mut();
         if !lease.0.is_closed() && idle.len() < self.policy.get().max_idle as usize {
-            idle.push(Idle {
-                sender: lease.0,
-                since: Instant::now(),
-            });
+            idle.push(Idle { sender: lease.0, since: Instant::now() });
         }
     }
 
@@ -261,9 +258,7 @@ async fn exchange(
     let response = sender.try_send_request(request);
     let result = match limit {
         None => response.await,
-        Some(limit) => within(limit, upload, response)
-            .await
-            .ok_or((SendError::TimedOut, None))?,
+        Some(limit) => within(limit, upload, response).await.ok_or((SendError::TimedOut, None))?,
     };
     result.map_err(|mut failed| {
         let unsent = failed.take_message().map(Box::new);

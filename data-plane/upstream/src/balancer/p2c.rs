@@ -14,10 +14,7 @@ pub struct P2c {
 impl P2c {
     /// Draws among `members`.
     pub const fn new(members: usize, seed: u64) -> Self {
-        Self {
-            members,
-            random: seed | 1,
-        }
+        Self { members, random: seed | 1 }
     }
 
     /// The less busy of two members with a weight above 0.
@@ -34,11 +31,7 @@ impl P2c {
         };
         // a/wa <= b/wb without dividing.
         let busy = |i, other| load(i).saturating_mul(u64::from(weight(other)));
-        Some(if busy(first, second) <= busy(second, first) {
-            first
-        } else {
-            second
-        })
+        Some(if busy(first, second) <= busy(second, first) { first } else { second })
     }
 
     fn draw(

@@ -13,9 +13,7 @@ pub struct RoundRobin {
 impl RoundRobin {
     /// A rotation over `members`.
     pub fn new(members: usize) -> Self {
-        Self {
-            credit: vec![0; members],
-        }
+        Self { credit: vec![0; members] }
     }
 
     /// The next member with a weight above 0.
@@ -51,9 +49,8 @@ mod tests {
     fn weights_interleave_smoothly() {
         let mut rotation = RoundRobin::new(3);
         let weights = [5, 1, 1];
-        let order: String = (0..14)
-            .map(|_| ['a', 'b', 'c'][rotation.pick(|i| weights[i]).unwrap()])
-            .collect();
+        let order: String =
+            (0..14).map(|_| ['a', 'b', 'c'][rotation.pick(|i| weights[i]).unwrap()]).collect();
         assert_eq!(order, "aabacaaaabacaa");
     }
 

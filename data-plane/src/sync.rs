@@ -4,6 +4,6 @@
 //! messages and finds its way back after every interruption; [`last_good`] keeps what serves on
 //! disk, so that the proxy starts without anyone.
 
-//pub mod client;
+pub mod client;
 pub mod last_good;
 pub mod session;

@@ -1,0 +1,211 @@
+//! Builds a snapshot from a configuration, reusing what the previous one already has.
+//!
+//! Pure but for one thing: private keys are loaded into the TLS library, which can fail where a
+//! parsed configuration cannot. All faults are gathered. Nothing is bound or started here.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use lb_model::config::{Config, Route, RouteTimeouts, Service};
+use lb_routing::{RouteEntry, RouteTable};
+use lb_upstream::{Cluster, PerWorker, SendLimits};
+use rustls::sign::CertifiedKey;
+
+use super::compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget};
+use crate::{
+    stats::EntryPointState,
+    tls::resolver::{CertificateSet, InvalidKey, self_signed},
+};
+
+/// What compiling needs beside the configuration; made once a process.
+#[derive(Debug, Clone)]
+pub struct CompileContext {
+    pub(crate) workers: usize,
+    pub(crate) fallback: Arc<CertifiedKey>,
+}
+
+/// The kind of object that a fault is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// An entry point.
+    EntryPoint,
+    /// A service.
+    Service,
+    /// A route.
+    Route,
+    /// A certificate.
+    Certificate,
+}
+
+/// An object of a configuration that this proxy cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} `{name}`: {message}")]
+pub struct CompileError {
+    /// What kind of object.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EntryPoint => "entry point",
+            Self::Service => "service",
+            Self::Route => "route",
+            Self::Certificate => "certificate",
+        })
+    }
+}
+
+impl CompileContext {
+    /// The context of a process with `workers` workers. Makes the certificate that clients get
+    /// when none is configured.
+    pub fn new(workers: usize) -> Result<Self, InvalidKey> {
+        Ok(Self { workers, fallback: self_signed()? })
+    }
+}
+
+/// Builds the running form of `config`; what equals its counterpart in `previous` is reused with
+/// all that hangs on it.
+pub fn compile(
+    config: &Config,
+    version: u64,
+    previous: Option<&CompiledSnapshot>,
+    context: &CompileContext,
+) -> Result<CompiledSnapshot, Vec<CompileError>> {
+    let mut faults = Vec::new();
+    let clusters = clusters(config, previous, context, &mut faults);
+    let (routes, mut entries) = routes(config, &clusters, previous, context, &mut faults);
+    let entry_points = config
+        .entry_points
+        .iter()
+        .map(|(name, spec)| {
+            let kept = previous
+                .and_then(|previous| Some((previous, previous.entry_point(name.as_str())?)))
+                .map(|(previous, index)| Arc::clone(&previous.entry_points[index].state));
+            CompiledEntryPoint {
+                name: name.to_arc(),
+                spec: Arc::clone(spec),
+                table: RouteTable::build(entries.remove(name.as_str()).unwrap_or_default()),
+                state: kept.unwrap_or_else(|| Arc::new(EntryPointState::new(context.workers))),
+            }
+        })
+        .collect();
+    let certificates = CertificateSet::build(
+        &config.certificates,
+        previous.map(|previous| &*previous.certificates),
+        &context.fallback,
+    );
+    let certificates = certificates.unwrap_or_else(|errors| {
+        faults.extend(errors.into_iter().map(|(name, error)| CompileError {
+            kind: ObjectKind::Certificate,
+            name,
+            message: error.to_string(),
+        }));
+        CertificateSet::empty(&context.fallback)
+    });
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(CompiledSnapshot {
+        version,
+        entry_points,
+        routes,
+        clusters,
+        certificates: Arc::new(certificates),
+    })
+}
+
+fn clusters(
+    config: &Config,
+    previous: Option<&CompiledSnapshot>,
+    context: &CompileContext,
+    faults: &mut Vec<CompileError>,
+) -> Vec<Arc<Cluster>> {
+    let mut clusters = Vec::with_capacity(config.services.len());
+    for (name, service) in &config.services {
+        let previous = previous.and_then(|previous| {
+            let mut all = previous.clusters.iter();
+            all.find(|cluster| **cluster.name() == *name.as_str())
+        });
+        let built =
+            Cluster::build(name.to_arc(), service, &config.backends, context.workers, previous);
+        match built {
+            Ok(cluster) => clusters.push(cluster),
+            Err(error) => faults.push(CompileError {
+                kind: ObjectKind::Service,
+                name: name.to_string(),
+                message: error.to_string(),
+            }),
+        }
+    }
+    clusters
+}
+
+type Entries = BTreeMap<Arc<str>, Vec<RouteEntry<usize>>>;
+
+fn routes(
+    config: &Config,
+    clusters: &[Arc<Cluster>],
+    previous: Option<&CompiledSnapshot>,
+    context: &CompileContext,
+    faults: &mut Vec<CompileError>,
+) -> (Vec<RouteTarget>, Entries) {
+    let mut targets = Vec::with_capacity(config.routes.len());
+    let mut entries = Entries::new();
+    for (name, route) in &config.routes {
+        let mut fault = |message| {
+            faults.push(CompileError { kind: ObjectKind::Route, name: name.to_string(), message });
+        };
+        let position =
+            clusters.iter().position(|cluster| **cluster.name() == *route.service.as_str());
+        let (Some(cluster), Some(service)) = (position, config.services.get(&route.service)) else {
+            fault(format!("service `{}` cannot be used", route.service));
+            continue;
+        };
+        let counters = previous
+            .and_then(|previous| {
+                let mut all = previous.routes.iter();
+                all.find(|target| *target.name == *name.as_str())
+            })
+            .map_or_else(
+                || Arc::new(PerWorker::new(context.workers)),
+                |target| Arc::clone(&target.counters),
+            );
+        for entry_point in &route.entry_points {
+            if !config.entry_points.contains_key(entry_point) {
+                fault(format!("entry point `{entry_point}` is not configured"));
+                continue;
+            }
+            entries.entry(entry_point.to_arc()).or_default().push(RouteEntry {
+                name: name.to_arc(),
+                rule: Arc::clone(&route.rule),
+                priority: route.priority,
+                target: targets.len(),
+            });
+        }
+        targets.push(RouteTarget {
+            name: name.to_arc(),
+            cluster,
+            limits: limits(service, route),
+            pass_host_header: service.pass_host_header,
+            counters,
+        });
+    }
+    (targets, entries)
+}
+
+fn limits(service: &Service, route: &Route) -> RouteLimits {
+    let RouteTimeouts { connect, response_header, idle, total } = route.timeouts;
+    let defaults = service.timeouts;
+    RouteLimits {
+        send: SendLimits {
+            connect: connect.unwrap_or(defaults.connect).limit(),
+            response_header: response_header.unwrap_or(defaults.response_header).limit(),
+        },
+        idle: idle.unwrap_or(defaults.idle).limit(),
+        total: total.unwrap_or(defaults.total).limit(),
+    }
+}

@@ -1,0 +1,84 @@
+//! A configuration in the form that serves requests.
+//!
+//! Immutable and shared by all workers. Everything that can be decided once for a configuration
+//! is decided here: time-outs are merged, services found, tables sorted. What outlives a
+//! configuration (counters, open connections) hangs on by reference counts.
+
+use std::{sync::Arc, time::Duration};
+
+use lb_model::config::EntryPoint;
+use lb_routing::RouteTable;
+use lb_upstream::{Cluster, PerWorker, SendLimits};
+
+use crate::{
+    stats::{EntryPointState, RouteCounters},
+    tls::resolver::CertificateSet,
+};
+
+/// A configuration ready to serve.
+#[derive(Debug)]
+pub struct CompiledSnapshot {
+    pub(crate) version: u64,
+    pub(crate) entry_points: Vec<CompiledEntryPoint>,
+    pub(crate) routes: Vec<RouteTarget>,
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+    pub(crate) certificates: Arc<CertificateSet>,
+}
+
+/// An entry point with the routes that listen there.
+#[derive(Debug)]
+pub struct CompiledEntryPoint {
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: Arc<EntryPoint>,
+    pub(crate) table: RouteTable<usize>,
+    pub(crate) state: Arc<EntryPointState>,
+}
+
+/// What a route leads to.
+#[derive(Debug)]
+pub struct RouteTarget {
+    pub(crate) name: Arc<str>,
+    /// An index into the snapshot's clusters.
+    pub(crate) cluster: usize,
+    pub(crate) limits: RouteLimits,
+    pub(crate) pass_host_header: bool,
+    pub(crate) counters: Arc<PerWorker<RouteCounters>>,
+}
+
+/// Time limits of a route, those of its service with its own in their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RouteLimits {
+    /// Until the response head.
+    pub send: SendLimits,
+    /// The longest pause in a response body.
+    pub idle: Option<Duration>,
+    /// The whole exchange.
+    pub total: Option<Duration>,
+}
+
+impl CompiledSnapshot {
+    /// What runs before the first configuration arrives: nothing.
+    pub fn empty(certificates: Arc<CertificateSet>) -> Self {
+        Self {
+            version: 0,
+            entry_points: Vec::new(),
+            routes: Vec::new(),
+            clusters: Vec::new(),
+            certificates,
+        }
+    }
+
+    /// The version of the configuration.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The services as they run.
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    pub(crate) fn entry_point(&self, name: &str) -> Option<usize> {
+        self.entry_points.iter().position(|entry_point| *entry_point.name == *name)
+    }
+}

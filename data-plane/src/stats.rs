@@ -1,0 +1,273 @@
+//! What the proxy has counted, as plain numbers.
+//!
+//! Workers write their own counters; reading adds them up and disturbs nobody. Names and units
+//! of metrics are not decided here.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+use lb_http::Reason;
+use lb_upstream::{Counter, EndpointStats, PerWorker};
+
+/// What is known of a backend of a service.
+pub type BackendStats = EndpointStats;
+
+/// Upper bounds of the latency buckets; the last one, without a bound, is not listed.
+pub const LATENCY_BOUNDS: [Duration; 14] = [
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
+
+/// What one worker counts for one route.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    classes: [Counter; 5],
+    reasons: ReasonCounters,
+    buckets: [Counter; BUCKETS],
+    micros: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+}
+
+impl RouteCounters {
+    /// Counts a response head.
+    pub fn respond(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.classes[class].bump();
+    }
+
+    /// Counts an answer the proxy gave of its own.
+    pub fn refuse(&self, reason: Reason) {
+        self.reasons.bump(reason);
+    }
+
+    /// Counts how long a whole exchange took.
+    pub fn took(&self, duration: Duration) {
+        let bucket = LATENCY_BOUNDS.partition_point(|bound| *bound < duration);
+        self.buckets[bucket].bump();
+        self.micros.add(duration.as_micros() as u64);
+    }
+}
+
+/// A counter for each reason.
+#[derive(Debug)]
+pub struct ReasonCounters([Counter; Reason::ALL.len()]);
+
+impl Default for ReasonCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl ReasonCounters {
+    /// Counts one.
+    pub fn bump(&self, reason: Reason) {
+        self.0[reason.index()].bump();
+    }
+}
+
+/// What all workers share about an entry point. It belongs to the name: a configuration that
+/// moves the entry point carries it over.
+#[derive(Debug)]
+pub struct EntryPointState {
+    open: AtomicU64,
+    counters: PerWorker<EntryPointCounters>,
+}
+
+/// What one worker counts for one entry point.
+#[derive(Debug, Default)]
+pub struct EntryPointCounters {
+    pub(crate) accepted: Counter,
+    pub(crate) over_limit: Counter,
+    pub(crate) accept_errors: Counter,
+    pub(crate) handshake_errors: Counter,
+    pub(crate) requests: Counter,
+}
+
+impl EntryPointState {
+    /// Nothing counted yet.
+    pub fn new(workers: usize) -> Self {
+        Self { open: AtomicU64::new(0), counters: PerWorker::new(workers) }
+    }
+
+    /// The part of one worker.
+    pub fn of(&self, worker: usize) -> &EntryPointCounters {
+        self.counters.of(worker)
+    }
+
+    /// Counts a connection in, unless there are `limit` already; 0 is no limit.
+    pub fn admit(&self, limit: u64) -> bool {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let admitted = limit == 0 || before < limit;
+        if !admitted {
+            self.leave();
+        }
+        admitted
+    }
+
+    /// Counts a connection out.
+    pub fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Connections now open, over all workers.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// What all workers counted for a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteStats {
+    /// Its name.
+    pub route: Arc<str>,
+    /// The service behind it.
+    pub service: Arc<str>,
+    /// Responses by the first digit of their status, from 1xx to 5xx.
+    pub classes: [u64; 5],
+    /// Answers of the proxy itself.
+    pub reasons: Vec<(Reason, u64)>,
+    /// Exchanges by duration: one more than [`LATENCY_BOUNDS`], not cumulative.
+    pub latency: [u64; BUCKETS],
+    /// All durations together.
+    pub latency_sum: Duration,
+    /// Request body bytes.
+    pub bytes_received: u64,
+    /// Response body bytes.
+    pub bytes_sent: u64,
+}
+
+/// What all workers counted for an entry point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerStats {
+    /// Its name.
+    pub entry_point: Arc<str>,
+    /// Where it listens, if it does.
+    pub address: Option<SocketAddr>,
+    /// Connections now open.
+    pub open: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed at once because there were too many.
+    pub over_limit: u64,
+    /// Times that accepting failed.
+    pub accept_errors: u64,
+    /// TLS handshakes that failed.
+    pub handshake_errors: u64,
+    /// Requests.
+    pub requests: u64,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Clone)]
+pub struct RuntimeStats {
+    /// The version of the configuration.
+    pub version: u64,
+    /// Its routes.
+    pub routes: Vec<RouteStats>,
+    /// Its backends, once for each service.
+    pub backends: Vec<BackendStats>,
+    /// Its entry points.
+    pub listeners: Vec<ListenerStats>,
+    /// Answers of the proxy itself since its start, those without a route included.
+    pub reasons: Vec<(Reason, u64)>,
+}
+
+/// Adds up the reasons that were ever counted.
+pub fn reasons<T>(
+    parts: &PerWorker<T>,
+    counters: impl Fn(&T) -> &ReasonCounters,
+) -> Vec<(Reason, u64)> {
+    Reason::ALL
+        .iter()
+        .map(|reason| {
+            let index = reason.index();
+            (*reason, parts.sum(|part| &counters(part).0[index]))
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+impl RouteStats {
+    /// Adds up what workers counted.
+    pub fn sum(route: Arc<str>, service: Arc<str>, parts: &PerWorker<RouteCounters>) -> Self {
+        Self {
+            route,
+            service,
+            classes: std::array::from_fn(|class| parts.sum(|part| &part.classes[class])),
+            reasons: reasons(parts, |part| &part.reasons),
+            latency: std::array::from_fn(|bucket| parts.sum(|part| &part.buckets[bucket])),
+            latency_sum: Duration::from_micros(parts.sum(|part| &part.micros)),
+            bytes_received: parts.sum(|part| &part.bytes_received),
+            bytes_sent: parts.sum(|part| &part.bytes_sent),
+        }
+    }
+}
+
+impl ListenerStats {
+    /// Adds up what workers counted.
+    pub fn sum(
+        entry_point: Arc<str>,
+        address: Option<SocketAddr>,
+        state: &EntryPointState,
+    ) -> Self {
+        Self {
+            entry_point,
+            address,
+            open: state.open(),
+            accepted: state.counters.sum(|part| &part.accepted),
+            over_limit: state.counters.sum(|part| &part.over_limit),
+            accept_errors: state.counters.sum(|part| &part.accept_errors),
+            handshake_errors: state.counters.sum(|part| &part.handshake_errors),
+            requests: state.counters.sum(|part| &part.requests),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_bucket_that_bounds_it() {
+        let parts = PerWorker::<RouteCounters>::new(1);
+        for millis in [1, 2, 60_000] {
+            parts.of(0).took(Duration::from_millis(millis));
+        }
+        let stats = RouteStats::sum("r".into(), "s".into(), &parts);
+        let filled: Vec<_> = (0..BUCKETS).filter(|i| stats.latency[*i] > 0).collect();
+        assert_eq!(filled, [1, 2, BUCKETS - 1]);
+        assert_eq!(stats.latency_sum, Duration::from_millis(60_003));
+    }
+
+    #[test]
+    fn a_connection_over_the_limit_is_not_counted_in() {
+        let state = EntryPointState::new(1);
+        assert!(state.admit(1));
+        assert!(!state.admit(1));
+        state.leave();
+        assert!(state.admit(1));
+        assert_eq!(state.open(), 1);
+    }
+}

@@ -1,0 +1,302 @@
+//! The threads that serve traffic.
+//!
+//! Each is a plain thread with a single-threaded runtime, so that what belongs to a worker can
+//! be shared among its tasks without locks. Others talk to it in commands over a bounded queue,
+//! and through one number: when the generation changes, a worker takes the new snapshot with the
+//! next request.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use lb_http::Reason;
+use lb_upstream::{LocalCluster, PerWorker};
+use rustls::ServerConfig;
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{
+    drain::{Lifecycle, Stage},
+    listener::tcp::Acceptor,
+    runtime::compiled::CompiledSnapshot,
+    stats::ReasonCounters,
+};
+
+/// Commands that may wait for a worker.
+const QUEUE: usize = 64;
+
+/// How often idle connections to backends are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: ArcSwap<CompiledSnapshot>,
+    generation: AtomicU64,
+    pub(crate) reasons: PerWorker<ReasonCounters>,
+    tls: Arc<ServerConfig>,
+}
+
+impl Shared {
+    /// Starts with `snapshot`.
+    pub fn new(snapshot: CompiledSnapshot, tls: Arc<ServerConfig>, workers: usize) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            generation: AtomicU64::new(1),
+            reasons: PerWorker::new(workers),
+            tls,
+        }
+    }
+
+    /// What runs now.
+    pub fn snapshot(&self) -> Arc<CompiledSnapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Makes `snapshot` what runs.
+    pub fn install(&self, snapshot: Arc<CompiledSnapshot>) {
+        self.snapshot.store(snapshot);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Take connections on a socket.
+    Open {
+        /// The listener's number, the same on all workers.
+        id: u64,
+        /// The entry point it is for.
+        entry_point: Arc<str>,
+        /// The socket.
+        listener: std::net::TcpListener,
+        /// Whether clients speak TLS.
+        tls: bool,
+    },
+    /// Stop taking connections on one socket, or on all.
+    StopAccepting(Option<u64>),
+    /// Move the connections of one listener on to a stage, or those of all.
+    Advance(Option<u64>, Stage),
+    /// Take the new snapshot now, so that nothing of the old one is kept for want of requests.
+    Refresh,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    _thread: JoinHandle<()>,
+}
+
+impl WorkerHandle {
+    /// Starts worker number `index`.
+    pub fn start(index: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let (started, start) = std::sync::mpsc::sync_channel(1);
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                // It cannot leave the thread that makes it, nor can the news of a failure wait.
+                let runtime =
+                    Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                match runtime {
+                    Ok(runtime) => {
+                        drop(started.send(Ok(())));
+                        runtime.block_on(run(index, shared, inbox));
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            })?;
+        start.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))?;
+        Ok(Self { commands, _thread: thread })
+    }
+
+    /// Hands a command over. A worker that is gone takes none, which is logged.
+    pub async fn tell(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::error!("a worker has ended and takes no commands");
+        }
+    }
+}
+
+/// What one worker's tasks share.
+#[derive(Debug)]
+pub struct Worker {
+    index: usize,
+    shared: Arc<Shared>,
+    generation: Cell<u64>,
+    view: RefCell<Rc<View>>,
+}
+
+/// How one worker looks at a snapshot.
+#[derive(Debug)]
+pub struct View {
+    snapshot: Arc<CompiledSnapshot>,
+    clusters: Vec<Rc<LocalCluster>>,
+}
+
+impl View {
+    fn new(snapshot: Arc<CompiledSnapshot>, worker: usize, previous: Option<&Self>) -> Self {
+        let clusters = snapshot
+            .clusters
+            .iter()
+            .map(|cluster| {
+                let before = previous.and_then(|previous| {
+                    let mut all = previous.clusters.iter();
+                    all.find(|local| local.cluster().name() == cluster.name())
+                });
+                match before {
+                    Some(local) if Arc::ptr_eq(local.cluster(), cluster) => Rc::clone(local),
+                    before => Rc::new(LocalCluster::new(
+                        Arc::clone(cluster),
+                        worker,
+                        before.map(|local| &**local),
+                    )),
+                }
+            })
+            .collect();
+        Self { snapshot, clusters }
+    }
+
+    /// The snapshot.
+    pub fn snapshot(&self) -> &CompiledSnapshot {
+        &self.snapshot
+    }
+
+    /// The services, in the snapshot's order.
+    pub fn clusters(&self) -> &[Rc<LocalCluster>] {
+        &self.clusters
+    }
+}
+
+impl Worker {
+    fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let generation = shared.generation.load(Ordering::Acquire);
+        let view = View::new(shared.snapshot(), index, None);
+        Self { index, shared, generation: Cell::new(generation), view: RefCell::new(Rc::new(view)) }
+    }
+
+    /// Its number.
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How TLS is spoken.
+    pub fn tls(&self) -> &Arc<ServerConfig> {
+        &self.shared.tls
+    }
+
+    /// The view of the newest snapshot.
+    pub fn view(&self) -> Rc<View> {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        if generation != self.generation.get() {
+            self.generation.set(generation);
+            let before = Rc::clone(&self.view.borrow());
+            let view = View::new(self.shared.snapshot(), self.index, Some(&before));
+            self.view.replace(Rc::new(view));
+        }
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// Counts an answer of the proxy itself.
+    pub fn count(&self, reason: Reason) {
+        self.shared.reasons.of(self.index).bump(reason);
+    }
+
+    fn sweep(&self) {
+        let now = Instant::now();
+        for cluster in self.view().clusters() {
+            for endpoint in cluster.members() {
+                endpoint.sweep(now);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    accepting: Rc<Lifecycle>,
+    connections: Rc<Lifecycle>,
+}
+
+async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Command>) {
+    let worker = Rc::new(Worker::new(index, shared));
+    let mut listeners: HashMap<u64, Open> = HashMap::new();
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let command = tokio::select! {
+            command = inbox.recv() => command,
+            _ = sweep.tick() => {
+                worker.sweep();
+                continue;
+            }
+        };
+        // Nobody is left to command: the process is about to end.
+        let Some(command) = command else {
+            break;
+        };
+        obey(&worker, &mut listeners, command);
+    }
+    for open in listeners.values() {
+        open.accepting.advance(Stage::Killed);
+        open.connections.advance(Stage::Killed);
+    }
+}
+
+fn obey(worker: &Rc<Worker>, listeners: &mut HashMap<u64, Open>, command: Command) {
+    match command {
+        Command::Open { id, entry_point, listener, tls } => {
+            let open = Open { accepting: Rc::default(), connections: Rc::default() };
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let acceptor = Acceptor {
+                        listener,
+                        entry_point,
+                        tls,
+                        accepting: Rc::clone(&open.accepting),
+                        connections: Rc::clone(&open.connections),
+                    };
+                    tokio::task::spawn_local(acceptor.run(Rc::clone(worker)));
+                    listeners.insert(id, open);
+                }
+                Err(error) => {
+                    tracing::error!(%entry_point, %error, "could not take connections");
+                }
+            }
+        }
+        Command::StopAccepting(id) => {
+            for open in chosen(listeners, id) {
+                open.accepting.advance(Stage::Draining);
+            }
+        }
+        Command::Advance(id, stage) => {
+            for open in chosen(listeners, id) {
+                open.connections.advance(stage);
+            }
+            if stage == Stage::Killed
+                && let Some(id) = id
+            {
+                listeners.remove(&id);
+            }
+        }
+        Command::Refresh => drop(worker.view()),
+    }
+}
+
+fn chosen(listeners: &HashMap<u64, Open>, id: Option<u64>) -> impl Iterator<Item = &Open> {
+    listeners.iter().filter(move |(each, _)| id.is_none_or(|id| id == **each)).map(|(_, open)| open)
+}

@@ -1,0 +1,13 @@
+//! The proxy as its users meet it: real sockets, real threads, backends that misbehave.
+//!
+//! Ports are 0 and every wait is for a condition, with a deadline that only a failure reaches.
+
+mod client;
+mod origin;
+mod proxy;
+
+mod backends;
+mod h1;
+mod h2;
+mod live;
+mod strict;

@@ -1,0 +1,244 @@
+//! A service as it runs, and how one worker looks at it.
+//!
+//! [`Cluster`] is immutable and shared; a new configuration builds a new one around the
+//! endpoints that did not change. [`LocalCluster`] is one worker's: balancer state and idle
+//! connections, carried over to the next configuration in the same way.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use lb_model::{
+    config::{Backend, Objects, Service},
+    value::BackendName,
+};
+
+use crate::{balancer::Balancer, endpoint::Endpoint, pool::LocalEndpoint};
+
+/// A service as it runs.
+#[derive(Debug)]
+pub struct Cluster {
+    name: Arc<str>,
+    service: Arc<Service>,
+    members: Vec<Member>,
+}
+
+/// One backend in its place in a cluster.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The backend.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share of new requests; 0 takes none.
+    pub weight: u16,
+}
+
+/// A service names a backend that is not configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("backend `{0}` is not configured")]
+pub struct MissingBackend(pub BackendName);
+
+impl Cluster {
+    /// Builds the running form of `service`, with the endpoints of `previous` that did not
+    /// change; `previous` itself if nothing did.
+    pub fn build(
+        name: Arc<str>,
+        service: &Arc<Service>,
+        backends: &Objects<BackendName, Backend>,
+        workers: usize,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, MissingBackend> {
+        let mut members = Vec::with_capacity(service.backends.len());
+        for backend_name in &service.backends {
+            let backend =
+                backends.get(backend_name).ok_or_else(|| MissingBackend(backend_name.clone()))?;
+            let check = service.health_check.as_ref();
+            let kept = previous.and_then(|previous| {
+                previous.members.iter().find(|member| {
+                    **member.endpoint.name() == *backend_name.as_str()
+                        && member.endpoint.is_for(&backend.url, check)
+                })
+            });
+            let endpoint = kept.map_or_else(
+                || {
+                    Arc::new(Endpoint::new(
+                        Arc::clone(&name),
+                        backend_name.to_arc(),
+                        backend.url.clone(),
+                        check.cloned(),
+                        workers,
+                    ))
+                },
+                |member| Arc::clone(&member.endpoint),
+            );
+            members.push(Member { endpoint, weight: backend.weight.get() });
+        }
+        if let Some(previous) = previous
+            && previous.service == *service
+            && previous.members.len() == members.len()
+            && previous
+                .members
+                .iter()
+                .zip(&members)
+                .all(|(a, b)| a.weight == b.weight && Arc::ptr_eq(&a.endpoint, &b.endpoint))
+        {
+            return Ok(Arc::clone(previous));
+        }
+        Ok(Arc::new(Self { name, service: Arc::clone(service), members }))
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The service's policy.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The backends, in configured order.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+}
+
+/// How one worker looks at a cluster.
+#[derive(Debug)]
+pub struct LocalCluster {
+    cluster: Arc<Cluster>,
+    balancer: RefCell<Balancer>,
+    members: Vec<Rc<LocalEndpoint>>,
+}
+
+impl LocalCluster {
+    /// The view of worker number `worker`, with the idle connections of `previous`.
+    pub fn new(cluster: Arc<Cluster>, worker: usize, previous: Option<&Self>) -> Self {
+        let members: Vec<_> = cluster
+            .members
+            .iter()
+            .map(|member| {
+                let kept = previous.and_then(|previous| {
+                    previous
+                        .members
+                        .iter()
+                        .find(|local| Arc::ptr_eq(local.endpoint(), &member.endpoint))
+                });
+                let local = kept.map_or_else(
+                    || Rc::new(LocalEndpoint::new(Arc::clone(&member.endpoint), worker)),
+                    Rc::clone,
+                );
+                local.set_policy(cluster.service.pool);
+                local
+            })
+            .collect();
+        let seed = (worker as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let balancer = Balancer::new(cluster.service.strategy, members.len(), seed);
+        Self { cluster, balancer: RefCell::new(balancer), members }
+    }
+
+    /// The shared side.
+    pub const fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// The backends as this worker sees them.
+    pub fn members(&self) -> &[Rc<LocalEndpoint>] {
+        &self.members
+    }
+
+    /// Chooses who takes the next request among those that are well and have a weight.
+    pub fn pick(&self) -> Option<&Rc<LocalEndpoint>> {
+        let members = &self.cluster.members;
+        let weight = |index: usize| {
+            let member = &members[index];
+            if member.endpoint.health().is_up() { member.weight } else { 0 }
+        };
+        let index = if members.len() == 1 {
+            (weight(0) > 0).then_some(0)?
+        } else {
+            let load = |index: usize| members[index].endpoint.in_flight();
+            self.balancer.borrow_mut().pick(weight, load)?
+        };
+        self.members.get(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_model::{
+        config::{HealthCheck, Pool, ServiceTimeouts, Strategy},
+        value::{BackendUrl, Duration, Weight},
+    };
+
+    use super::*;
+
+    fn backends(list: &[(&str, &str, u64)]) -> Objects<BackendName, Backend> {
+        list.iter()
+            .map(|(name, url, weight)| {
+                let backend = Backend {
+                    url: BackendUrl::parse(url).unwrap(),
+                    weight: Weight::new(*weight).unwrap(),
+                };
+                (BackendName::parse(name).unwrap(), Arc::new(backend))
+            })
+            .collect()
+    }
+
+    fn service(names: &[&str], check: Option<&str>) -> Arc<Service> {
+        Arc::new(Service {
+            backends: names.iter().map(|name| BackendName::parse(name).unwrap()).collect(),
+            strategy: Strategy::RoundRobin,
+            health_check: check.map(|path| HealthCheck {
+                path: path.into(),
+                interval: Duration::from_secs(5),
+                timeout: Duration::from_secs(1),
+                healthy_threshold: 2,
+                unhealthy_threshold: 3,
+            }),
+            timeouts: ServiceTimeouts::default(),
+            pool: Pool::default(),
+            pass_host_header: true,
+        })
+    }
+
+    #[test]
+    fn what_did_not_change_is_kept() {
+        let list = backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 1)]);
+        let spec = service(&["a", "b"], Some("/ok"));
+        let first = Cluster::build("s".into(), &spec, &list, 2, None).unwrap();
+        let same = Cluster::build("s".into(), &spec, &list, 2, Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(&first, &same));
+
+        let moved = backends(&[("a", "http://a:2", 1), ("b", "http://b:1", 7)]);
+        let next = Cluster::build("s".into(), &spec, &moved, 2, Some(&first)).unwrap();
+        let kept = |i: usize| Arc::ptr_eq(&first.members[i].endpoint, &next.members[i].endpoint);
+        assert!(!kept(0), "another address is another endpoint");
+        assert!(kept(1), "another weight is not");
+        assert_eq!(next.members[1].weight, 7);
+
+        let checked = service(&["a", "b"], Some("/other"));
+        let next = Cluster::build("s".into(), &checked, &list, 2, Some(&first)).unwrap();
+        assert!(!Arc::ptr_eq(&first.members[0].endpoint, &next.members[0].endpoint));
+    }
+
+    #[test]
+    fn an_unknown_backend_is_named() {
+        let error = Cluster::build("s".into(), &service(&["x"], None), &backends(&[]), 1, None);
+        assert_eq!(error.unwrap_err().to_string(), "backend `x` is not configured");
+    }
+
+    #[test]
+    fn the_ill_and_the_weightless_take_nothing() {
+        let list =
+            backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 0), ("c", "http://c:1", 2)]);
+        let spec = service(&["a", "b", "c"], None);
+        let cluster = Cluster::build("s".into(), &spec, &list, 1, None).unwrap();
+        let local = LocalCluster::new(Arc::clone(&cluster), 0, None);
+        let names = |n: usize| -> String {
+            (0..n).map(|_| local.pick().unwrap().endpoint().name().to_string()).collect()
+        };
+        assert_eq!(names(6), "caccac");
+        cluster.members[2].endpoint.health().force(false);
+        assert_eq!(names(3), "aaa");
+        cluster.members[0].endpoint.health().force(false);
+        assert!(local.pick().is_none());
+    }
+}

@@ -1,0 +1,137 @@
+//! One backend of one service, as all threads share it.
+//!
+//! It belongs to the pair because health does: two services may check the same backend in
+//! different ways. It outlives configurations as long as its URL and its check stay the same, so
+//! a change elsewhere neither forgets that it is ill nor sets its counters back. Its weight is
+//! policy and lives with the cluster.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use http::HeaderValue;
+use lb_model::{config::HealthCheck, value::BackendUrl};
+
+use crate::{
+    counters::{BackendCounts, Counters, PerWorker},
+    health::{Health, HealthSummary},
+};
+
+/// One backend of one service.
+#[derive(Debug)]
+pub struct Endpoint {
+    service: Arc<str>,
+    name: Arc<str>,
+    url: BackendUrl,
+    check: Option<HealthCheck>,
+    authority: HeaderValue,
+    address: Option<SocketAddr>,
+    health: Health,
+    counters: PerWorker<Counters>,
+}
+
+/// What is known of an endpoint at one moment.
+#[derive(Debug, Clone)]
+pub struct EndpointStats {
+    /// The service it belongs to.
+    pub service: Arc<str>,
+    /// The backend's name.
+    pub backend: Arc<str>,
+    /// Where it is.
+    pub url: String,
+    /// Its share of new requests.
+    pub weight: u16,
+    /// Whether it is well, and since when.
+    pub health: HealthSummary,
+    /// What happened to its requests.
+    pub counts: BackendCounts,
+}
+
+impl Endpoint {
+    /// A new endpoint; it is down until its first passed check, or up if it has no check.
+    pub fn new(
+        service: Arc<str>,
+        name: Arc<str>,
+        url: BackendUrl,
+        check: Option<HealthCheck>,
+        workers: usize,
+    ) -> Self {
+        // A parsed URL has a host of letters, digits, dots and colons: a field value always.
+        let authority = HeaderValue::try_from(url.authority())
+            .unwrap_or_else(|_| HeaderValue::from_static("invalid"));
+        let address = url.host().parse::<IpAddr>().ok();
+        Self {
+            address: address.map(|ip| SocketAddr::new(ip, url.port())),
+            health: Health::new(check.is_some()),
+            counters: PerWorker::new(workers),
+            service,
+            name,
+            url,
+            check,
+            authority,
+        }
+    }
+
+    /// Whether this endpoint serves as well for a backend with this URL and check.
+    pub fn is_for(&self, url: &BackendUrl, check: Option<&HealthCheck>) -> bool {
+        self.url == *url && self.check.as_ref() == check
+    }
+
+    /// The service it belongs to.
+    pub fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    /// The backend's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Where it is.
+    pub const fn url(&self) -> &BackendUrl {
+        &self.url
+    }
+
+    /// Its address, if the URL holds one instead of a name.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// What a `Host` field names it.
+    pub const fn authority(&self) -> &HeaderValue {
+        &self.authority
+    }
+
+    /// How it is checked.
+    pub const fn check(&self) -> Option<&HealthCheck> {
+        self.check.as_ref()
+    }
+
+    /// Whether it is well.
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// What workers count.
+    pub const fn counters(&self) -> &PerWorker<Counters> {
+        &self.counters
+    }
+
+    /// Requests between being sent and the end of their response, over all workers.
+    pub fn in_flight(&self) -> u64 {
+        self.counters.sum(|part| &part.in_flight)
+    }
+
+    /// All that is known of it.
+    pub fn stats(&self, weight: u16) -> EndpointStats {
+        EndpointStats {
+            service: Arc::clone(&self.service),
+            backend: Arc::clone(&self.name),
+            url: self.url.to_string(),
+            weight,
+            health: self.health.summary(),
+            counts: BackendCounts::sum(&self.counters),
+        }
+    }
+}

@@ -10,7 +10,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let settings = Settings::parse();
-    if let Err(error) = lb_telemetry::logging::start(&settings.log_level, settings.log_format.into())
+    if let Err(error) =
+        lb_telemetry::logging::start(&settings.log_level, settings.log_format.into())
     {
         return report(&anyhow::anyhow!(error));
     }

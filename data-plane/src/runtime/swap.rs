@@ -89,6 +89,9 @@ struct OpenListener {
     state: Arc<EntryPointState>,
 }
 
+/// The address that was bound, and a socket for each worker.
+type Sockets = (SocketAddr, Vec<std::net::TcpListener>);
+
 type Bound = Arc<RwLock<Vec<(Arc<str>, SocketAddr)>>>;
 
 /// The workers, and what they serve. There is one owner, which installs snapshots one after the
@@ -182,6 +185,7 @@ impl Runtime {
         let change = diff(&open, &wanted(&snapshot));
         let mut opened = Vec::with_capacity(change.open.len());
         for key in change.open {
+<<<<<<< HEAD
             match self.bind(&key, &change.close) {
                 Ok(sockets) => opened.push((key, sockets)),
                 Err(source) => {
@@ -191,6 +195,15 @@ impl Runtime {
                     return Err(InstallError { entry_point, address, source });
                 }
             }
+=======
+            let sockets =
+                self.bind(&key, &change.close, &opened).map_err(|source| InstallError {
+                    entry_point: Arc::clone(&key.entry_point),
+                    address: key.address,
+                    source,
+                })?;
+            opened.push((key, sockets));
+>>>>>>> proxy
         }
         // Nothing fails from here on.
         self.resolver.install(Arc::clone(&snapshot.certificates));
@@ -217,13 +230,14 @@ impl Runtime {
         &self,
         key: &ListenerKey,
         close: &[ListenerKey],
-    ) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+        opened: &[(ListenerKey, Sockets)],
+    ) -> io::Result<Sockets> {
         // Sockets of this process may share a port; two entry points must not.
         let staying = self.open.iter().filter(|(open, _)| !close.contains(open));
-        for (_, open) in staying {
-            if open.bound == key.address {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
+        let staying = staying.map(|(_, open)| open.bound);
+        let mut taken = staying.chain(opened.iter().map(|(_, (bound, _))| *bound));
+        if taken.any(|taken| taken == key.address) {
+            return Err(io::ErrorKind::AddrInUse.into());
         }
         let sockets = listener::bind(key.address, self.workers.len())?;
         let bound = sockets.first().map_or(Ok(key.address), std::net::TcpListener::local_addr)?;

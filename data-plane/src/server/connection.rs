@@ -16,12 +16,12 @@ use std::{
 use lb_http::Reason;
 use lb_model::config::{EntryPoint, EntryPointTimeouts};
 
-/// Milliseconds are counted from the first use; 0 never occurs and means "not".
-static EPOCH: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_secs(1));
+/// Milliseconds are counted from the first use.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Milliseconds now.
+/// Milliseconds now; never 0, which means "not" wherever a time is kept.
 pub fn now() -> u64 {
-    EPOCH.elapsed().as_millis() as u64
+    EPOCH.elapsed().as_millis() as u64 + 1
 }
 
 /// The state of one connection.

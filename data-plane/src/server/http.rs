@@ -125,35 +125,31 @@ pub async fn serve<S>(
     let limits = Limits::new(&spec);
     let mut guard = Guard::new(stream, Arc::clone(&state));
     let lifecycle = Rc::clone(client.lifecycle());
-    let protocol = match protocol {
-        Some(protocol) => protocol,
-        None => {
-            let wait = match limits.header() {
-                0 => Duration::from_mins(1),
-                millis => Duration::from_millis(millis),
-            };
-            let wait = async {
-                tokio::select! {
-                    () = sleep(wait) => {}
-                    () = async {
-                        lifecycle.reaches(Stage::Draining).await;
-                        sleep(FIRST_REQUEST_GRACE).await;
-                    } => {}
-                    () = lifecycle.reaches(Stage::Killed) => {}
-                }
-            };
-            tokio::select! {
-                detected = guard.detect() => match detected {
-                    Ok(protocol) => protocol,
-                    Err(_) => return,
-                },
-                () = wait => return,
-            }
+    let protocol = if let Some(protocol) = protocol {
+        protocol
+    } else {
+        let wait = match limits.header() {
+            0 => Duration::from_mins(1),
+            millis => Duration::from_millis(millis),
+        };
+        let draining = async {
+            lifecycle.reaches(Stage::Draining).await;
+            sleep(FIRST_REQUEST_GRACE).await;
+        };
+        tokio::select! {
+            detected = guard.detect() => match detected {
+                Ok(protocol) => protocol,
+                Err(_) => return,
+            },
+            () = sleep(wait) => return,
+            () = draining => return,
+            () = lifecycle.reaches(Stage::Killed) => return,
         }
     };
     match protocol {
         Protocol::Http1 => serve_http1(guard, client, &spec, limits).await,
-        Protocol::Http2 => serve_http2(guard, client, &spec, limits).await,
+        // Boxed, so that HTTP/1 connections do not carry the room for it.
+        Protocol::Http2 => Box::pin(serve_http2(guard, client, &spec, limits)).await,
     }
 }
 
@@ -175,15 +171,13 @@ where
     let reason = match end {
         Ended::Done => return,
         Ended::TimedOut(reason) => reason,
-        Ended::Failed(error) => match client.state().refusal() {
-            Some(reason) => Some(reason),
-            None => {
-                if let Some(reason) = told_by_parser(&error) {
-                    client.count(reason);
-                }
-                return;
+        Ended::Failed(error) => {
+            let refusal = client.state().refusal();
+            if let (None, Some(reason)) = (refusal, told_by_parser(&error)) {
+                client.count(reason);
             }
-        },
+            refusal
+        }
     };
     let Some(reason) = reason else {
         return;
@@ -203,7 +197,7 @@ where
     let service = service_fn(move |request| handle(Rc::clone(&service_client), request));
     let connection = http2_builder(spec).serve_connection(TokioIo::new(guard), service);
     let connection = pin!(connection);
-    Drive::new(&client, limits).run(connection, |connection| connection.graceful_shutdown()).await;
+    Drive::new(&client, limits).run(connection, http2::Connection::graceful_shutdown).await;
 }
 
 /// Sends a refusal and waits until the client has read it: closing a socket with unread bytes
@@ -214,7 +208,7 @@ async fn tell<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     stream.write_all(&reason.raw_response()).await?;
     stream.shutdown().await?;
-    let mut rest = [0; 4096];
+    let mut rest = vec![0; 4096];
     while stream.read(&mut rest).await? > 0 {}
     Ok(())
 }
@@ -339,5 +333,75 @@ impl Drive {
             }
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_model::{
+        config::{EntryPointTimeouts, KeepAlive, Limits},
+        value::{ByteSize, ListenAddress},
+    };
+
+    use super::*;
+
+    fn spec() -> EntryPoint {
+        EntryPoint {
+            address: ListenAddress::parse("127.0.0.1:0").unwrap(),
+            tls: None,
+            timeouts: EntryPointTimeouts::default(),
+            limits: Limits::default(),
+            keep_alive: KeepAlive::default(),
+            trusted_ips: Vec::new(),
+        }
+    }
+
+    #[track_caller]
+    fn assert_set(builder: &str, settings: &[&str]) {
+        for setting in settings {
+            assert!(builder.contains(setting), "`{setting}` is not in {builder}");
+        }
+        assert!(!builder.contains("timer: Empty"), "{builder}");
+    }
+
+    #[test]
+    fn every_limit_that_hyper_leaves_off_is_set() {
+        let one = format!("{:?}", http1_builder(&spec()));
+        // 8 KiB of request line, 16 KiB of fields, and the ends of lines.
+        assert_set(
+            &one,
+            &[
+                "h1_half_close: false",
+                "h1_max_header_size: Some(25600)",
+                "max_buf_size: Some(131072)",
+                "h1_header_read_timeout: Configured(None)",
+            ],
+        );
+        let two = format!("{:?}", http2_builder(&spec()));
+        assert_set(
+            &two,
+            &[
+                "max_concurrent_streams: Some(100)",
+                "max_header_list_size: 16384",
+                "max_pending_accept_reset_streams: Some(20)",
+                "max_local_error_reset_streams: Some(1024)",
+                "keep_alive_interval: Some(20s)",
+                "keep_alive_timeout: 20s",
+                "max_send_buffer_size: 262144",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_limits_of_an_entry_point_reach_the_parsers() {
+        let mut spec = spec();
+        spec.limits.header_bytes = ByteSize(1024);
+        spec.limits.header_count = 7;
+        let one = format!("{:?}", http1_builder(&spec));
+        assert_set(&one, &["h1_max_headers: Some(7)", "h1_max_header_size: Some(10240)"]);
+        let two = format!("{:?}", http2_builder(&spec));
+        assert_set(&two, &["max_header_list_size: 1024"]);
+        spec.limits.header_bytes = ByteSize(0);
+        assert_eq!(head_limits(&spec).fields, NO_LIMIT, "no limit is still one");
     }
 }

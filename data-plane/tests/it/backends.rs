@@ -226,6 +226,10 @@ async fn a_checked_backend_comes_and_goes_with_its_health() {
     well.store(true, SeqCst);
     proxy.until("it is up again", |stats| stats.backends[0].health.up).await;
     assert_eq!(get(proxy.web(), "/").await.status(), 200);
+    for up in [true, false, true] {
+        let change = proxy.health.recv().await.unwrap();
+        assert_eq!((&*change.service, &*change.backend, change.health.up), ("s", "b", up));
+    }
 }
 
 #[tokio::test]

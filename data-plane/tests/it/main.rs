@@ -2,6 +2,9 @@
 //!
 //! Ports are 0 and every wait is for a condition, with a deadline that only a failure reaches.
 
+// Helpers of tests are tests: what fails in them fails the case.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod client;
 mod origin;
 mod proxy;

@@ -9,12 +9,15 @@ use lb_model::{
     config::{Certificate, Config},
     value::CertificateName,
 };
+use lb_upstream::HealthChange;
+use tokio::sync::mpsc;
 
 /// The longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Proxy {
     pub(crate) runtime: Runtime,
+    pub(crate) health: mpsc::Receiver<HealthChange>,
     version: u64,
 }
 
@@ -40,8 +43,10 @@ impl Proxy {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let options = RuntimeOptions { workers: 2, drain_timeout: PATIENCE, health_changes: None };
-        let mut proxy = Self { runtime: Runtime::start(options).unwrap(), version: 0 };
+        let (changes, health) = mpsc::channel(16);
+        let options =
+            RuntimeOptions { workers: 2, drain_timeout: PATIENCE, health_changes: Some(changes) };
+        let mut proxy = Self { runtime: Runtime::start(options).unwrap(), health, version: 0 };
         proxy.install(config).await.unwrap();
         proxy
     }

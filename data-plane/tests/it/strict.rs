@@ -6,7 +6,7 @@ use lb_http::Reason;
 
 use crate::{
     client::{Client, get, raw},
-    origin::Origin,
+    origin::{Origin, Reply},
     proxy::{Proxy, simple, until},
 };
 
@@ -164,4 +164,35 @@ async fn connections_over_the_limit_are_closed_and_counted() {
     drop(first);
     proxy.until("one has left", |stats| stats.listeners[0].open == 1).await;
     assert_eq!(get(proxy.web(), "/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_let_go() {
+    let origin = Origin::start(|_| {
+        let length = 32 << 20;
+        let mut bytes = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes();
+        bytes.resize(bytes.len() + length, b'x');
+        Reply::Bytes(bytes)
+    })
+    .await;
+    let proxy = Proxy::start(&simple(origin.address, ", timeouts: { body: 200ms }", "")).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.until(b"\r\n\r\n").await;
+    proxy
+        .until("it is let go", |stats| {
+            stats.listeners[0].open == 0 && stats.backends[0].counts.aborted == 1
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_given_up() {
+    let origin = Origin::saying("ok").await;
+    let proxy = Proxy::start(&simple(origin.address, ", timeouts: { body: 200ms }", "")).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status(), answer.code().as_str()), (408, "request_timeout"));
+    assert_eq!(client.rest().await, "");
 }

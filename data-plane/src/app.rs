@@ -121,8 +121,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 
     admin.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
-    let left =
-        applier.runtime().drain(settings.drain_accept_grace, settings.drain_timeout).await;
+    let left = applier.runtime().drain(settings.drain_accept_grace, settings.drain_timeout).await;
     tracing::info!(left, "proxy stopped");
     Ok(())
 }

@@ -69,7 +69,12 @@ pub fn render(stats: &RuntimeStats, state: &State, apply: &ApplyMetrics) -> Stri
 struct Families(Registry);
 
 impl Families {
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
         self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 

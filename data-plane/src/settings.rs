@@ -105,7 +105,9 @@ fn control_plane(text: &str) -> Result<String, String> {
     let wrong = |why: &str| format!("{why}; write http://HOST:PORT, such as http://127.0.0.1:9701");
     let rest = match text.split_once("://") {
         Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(wrong("this version does not speak TLS to its control plane yet")),
+        Some(("https", _)) => {
+            return Err(wrong("this version does not speak TLS to its control plane yet"));
+        }
         _ => return Err(wrong("a URL is wanted")),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);

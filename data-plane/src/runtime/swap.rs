@@ -185,7 +185,6 @@ impl Runtime {
         let change = diff(&open, &wanted(&snapshot));
         let mut opened = Vec::with_capacity(change.open.len());
         for key in change.open {
-<<<<<<< HEAD
             match self.bind(&key, &change.close) {
                 Ok(sockets) => opened.push((key, sockets)),
                 Err(source) => {
@@ -195,15 +194,6 @@ impl Runtime {
                     return Err(InstallError { entry_point, address, source });
                 }
             }
-=======
-            let sockets =
-                self.bind(&key, &change.close, &opened).map_err(|source| InstallError {
-                    entry_point: Arc::clone(&key.entry_point),
-                    address: key.address,
-                    source,
-                })?;
-            opened.push((key, sockets));
->>>>>>> proxy
         }
         // Nothing fails from here on.
         self.resolver.install(Arc::clone(&snapshot.certificates));

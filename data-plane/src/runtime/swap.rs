@@ -185,7 +185,7 @@ impl Runtime {
         let change = diff(&open, &wanted(&snapshot));
         let mut opened = Vec::with_capacity(change.open.len());
         for key in change.open {
-            match self.bind(&key, &change.close) {
+            match self.bind(&key, &change.close, &opened) {
                 Ok(sockets) => opened.push((key, sockets)),
                 Err(source) => {
                     // Checks that were started for the snapshot go with it.

@@ -164,9 +164,17 @@ pub struct ProxyView {
     /// From the commit of its version to its acknowledgement, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagation_ms: Option<f64>,
+    /// Whether it would serve its version after a restart without a control plane. False means
+    /// that its disk refused it; its log says why.
+    #[serde(default = "yes")]
+    pub persisted: bool,
     /// Open client connections, as last reported.
     #[serde(default)]
     pub open_connections: u64,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Why a proxy refused a resource.

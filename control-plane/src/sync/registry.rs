@@ -31,6 +31,7 @@ struct Entry {
     declined: Option<String>,
     listeners: Vec<ListenerView>,
     propagation_ms: Option<f64>,
+    persisted: bool,
 }
 
 /// Remembers the proxies seen since the control plane started.
@@ -74,6 +75,7 @@ impl Registry {
             declined: None,
             listeners: Vec::new(),
             propagation_ms: None,
+            persisted: true,
         };
         let listeners = proxies.remove(&hello.proxy).map(|known| known.listeners);
         let listeners = listeners.unwrap_or_default();
@@ -96,9 +98,10 @@ impl Registry {
             return;
         };
         match news {
-            News::Active { version, listeners } => {
+            News::Active { version, listeners, persisted } => {
                 entry.running = version;
                 entry.listeners = listeners;
+                entry.persisted = persisted;
                 entry.rejected = None;
                 entry.declined = None;
                 let took = now.duration_since(committed_at);
@@ -146,6 +149,7 @@ impl Registry {
                 software_version: entry.software_version.clone(),
                 since: entry.since.to_string(),
                 propagation_ms: entry.propagation_ms,
+                persisted: entry.persisted,
                 open_connections: 0,
             }
         };
@@ -206,7 +210,7 @@ mod tests {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
         registry.connected(1, &hello("p"), now).unwrap();
         assert_eq!(state(&registry), SyncState::Applying);
-        let active = News::Active { version: Version(2), listeners: vec![] };
+        let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
         assert_eq!(state(&registry), SyncState::Synced);
         registry.disconnected("p", 1, now);
@@ -220,7 +224,7 @@ mod tests {
         registry.connected(1, &hello("p"), now).unwrap();
         registry.connected(2, &hello("p"), now).unwrap();
         registry.disconnected("p", 1, now);
-        let active = News::Active { version: Version(2), listeners: vec![] };
+        let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
         assert_eq!(state(&registry), SyncState::Applying);
     }

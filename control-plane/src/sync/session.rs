@@ -67,6 +67,8 @@ pub enum News {
         version: Version,
         /// Where its entry points listen.
         listeners: Vec<ListenerView>,
+        /// Whether it would serve the version after a restart on its own.
+        persisted: bool,
     },
     /// It read and compiled a version.
     Validated(Version),
@@ -295,7 +297,8 @@ impl Session {
                         entry_point: clip(listener.entry_point),
                         address: clip(listener.address),
                     });
-                self.news(News::Active { version, listeners: listeners.collect() });
+                let listeners = listeners.collect();
+                self.news(News::Active { version, listeners, persisted: ack.persisted });
             }
             v1::Stage::Rejected => {
                 self.phase = Phase::Ready;

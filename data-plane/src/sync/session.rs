@@ -417,13 +417,11 @@ impl Session {
 }
 
 fn key(kind: &str, name: &str) -> Result<ResourceKey, Refusal> {
-    match ResourceKind::parse(kind) {
-        Some(kind) => Ok(ResourceKey { kind, name: name.into() }),
-        None => {
-            let message = format!("this proxy does not know resources of kind `{kind}`");
-            Err(Refusal::new(ErrorCode::Unsupported, message))
-        }
-    }
+    let Some(kind) = ResourceKind::parse(kind) else {
+        let message = format!("this proxy does not know resources of kind `{kind}`");
+        return Err(Refusal::new(ErrorCode::Unsupported, message));
+    };
+    Ok(ResourceKey { kind, name: name.into() })
 }
 
 fn version(running: &Running) -> v1::Version {

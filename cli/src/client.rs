@@ -211,10 +211,15 @@ impl ApiError {
         }
     }
 
-    /// The version that is current, if that is why the call was refused.
-    pub(crate) fn conflict(&self) -> Option<Option<Version>> {
+    /// Whether another version than the expected one is current.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.status == 412)
+    }
+
+    /// The version that is current, where the problem is about it.
+    pub(crate) fn current(&self) -> Option<Version> {
         match self {
-            Self::Refused(problem) if problem.status == 412 => Some(problem.current),
+            Self::Refused(problem) => problem.current,
             _ => None,
         }
     }

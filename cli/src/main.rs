@@ -3,6 +3,11 @@
 //! Reads the command line, runs one command, and turns its end into an exit code. Everything that
 //! decides is elsewhere; this file only joins the parts.
 
+#![allow(
+    clippy::format_push_string,
+    reason = "text for people is short; `write!` would add a result that cannot fail"
+)]
+
 mod args;
 mod client;
 mod commands;

@@ -58,6 +58,7 @@ impl Output {
     }
 
     /// Writes data as it is; a line end is added if it has none.
+    #[expect(clippy::unused_self, reason = "whoever writes holds the output, and nobody else can")]
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -112,6 +113,7 @@ impl Output {
     }
 
     /// Tells a person something that must not be missed.
+    #[expect(clippy::unused_self, reason = "whoever writes holds the output, and nobody else can")]
     pub(crate) fn important(&self, text: impl fmt::Display) {
         message(&text);
     }

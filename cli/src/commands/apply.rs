@@ -47,10 +47,7 @@ pub(crate) fn refused(
     if let Some(found) = error.diagnostics() {
         check::draw(found, &reading.bundle, output);
     }
-    match error.conflict() {
-        Some(current) => conflict(expected, current),
-        None => error.into(),
-    }
+    if error.is_conflict() { conflict(expected, error.current()) } else { error.into() }
 }
 
 /// Somebody was faster.

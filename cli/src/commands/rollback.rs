@@ -23,8 +23,8 @@ pub(crate) async fn run(
     }
     let expected = rollback.if_version.map(Version);
     let restored = client.restore(Version(rollback.version), expected, &signature).await;
-    let committed = restored.map_err(|error| match (error.conflict(), expected) {
-        (Some(current), Some(expected)) => apply::conflict(expected, current),
+    let committed = restored.map_err(|error| match expected {
+        Some(expected) if error.is_conflict() => apply::conflict(expected, error.current()),
         _ => error.into(),
     })?;
     apply::finish(client, committed, &rollback.change.wait, output).await

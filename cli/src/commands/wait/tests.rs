@@ -1,5 +1,7 @@
 use super::*;
 
+const WAITED: Duration = Duration::from_mins(1);
+
 /// A proxy by its id, state, version and the version it rejected.
 pub(crate) fn proxy(id: &str, state: SyncState, version: u64, rejected: Option<u64>) -> ProxyView {
     let errors = rejected.map(|_| ResourceFault {
@@ -133,9 +135,7 @@ fn the_outcome_follows_from_states_and_who_was_connected() {
 #[test]
 fn the_outcome_reads_as_a_sentence_and_reasons() {
     use SyncState::{Applying, Disconnected, Rejected, Synced};
-    let say = |proxies, gone: &[&str]| {
-        decide(42, proxies, gone).describe(Version(42), Duration::from_secs(60))
-    };
+    let say = |proxies, gone: &[&str]| decide(42, proxies, gone).describe(Version(42), WAITED);
     assert_eq!(
         say(vec![proxy("a", Synced, 42, None), proxy("b", Synced, 42, None)], &[]),
         "version 42: live on 2 of 2 proxies\n"

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lb_model::{Bundle, Config, Diagnostics, Parsed};
 
 use crate::{
-    args::{Check, Format},
+    args::Check,
     exit::{Exit, Failure},
     output::{
         Output,
@@ -48,7 +48,7 @@ pub(crate) fn report(reading: &Reading, output: &Output) -> Result<Config, Failu
             Ok(config)
         }
         Err(found) => {
-            if output.format == Format::Json {
+            if output.is_structured() {
                 output.structured(&found)?;
             } else {
                 draw(&found, &reading.bundle, output);

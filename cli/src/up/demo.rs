@@ -8,7 +8,7 @@ use std::{convert::Infallible, net::Ipv4Addr};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, StatusCode, body::Incoming, header, service::service_fn};
+use hyper::{Request, Response, body::Incoming, header, service::service_fn};
 use hyper_util::rt::TokioIo;
 use lb_model::{Bundle, Document, api::ConfigView};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -139,41 +139,43 @@ async fn accept(name: &'static str, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else {
-                    // Out of files: some connection must end first.
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                    continue;
-                };
-                let service = service_fn(move |request| std::future::ready(answer(name, &request)));
-                let server = hyper::server::conn::http1::Builder::new();
-                connections.spawn(async move {
-                    // A connection that breaks is the business of whoever opened it.
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
+                   accepted = listener.accept() => {
+                       let Ok((stream, _)) = accepted else {
+                           // Out of files: some connection must end first.
+                           tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                           continue;
+                       };
+                       let service = service_fn(move |request| {
+        let response = answer(name, &request);
+        async move { Ok::<_, Infallible>(response) } });
+                       let server = hyper::server::conn::http1::Builder::new();
+                       connections.spawn(async move {
+                           // A connection that breaks is the business of whoever opened it.
+                           let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                       });
+                   }
+                   Some(_) = connections.join_next() => {}
+               }
     }
 }
 
 /// The name of the backend, and the request as it arrived.
-fn answer(name: &str, request: &Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let mut text = format!("{name}\n");
-    if request.uri().path() == "/healthz" {
-        text = "ok\n".to_owned();
-    } else {
-        let (method, uri, version) = (request.method(), request.uri(), request.version());
-        text += &format!("\n{method} {uri} {version:?}\n");
-        for (field, value) in request.headers() {
-            text += &format!("{field}: {}\n", String::from_utf8_lossy(value.as_bytes()));
-        }
-    }
+fn answer(name: &str, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let text =
+        if request.uri().path() == "/healthz" { "ok\n".to_owned() } else { echo(name, request) };
     let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = StatusCode::OK;
     let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    Ok(response)
+    response
+}
+
+fn echo(name: &str, request: &Request<Incoming>) -> String {
+    let (method, uri, version) = (request.method(), request.uri(), request.version());
+    let mut text = format!("{name}\n\n{method} {uri} {version:?}\n");
+    for (field, value) in request.headers() {
+        text += &format!("{field}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+    }
+    text
 }
 
 #[cfg(test)]

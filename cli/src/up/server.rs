@@ -170,8 +170,7 @@ impl Server {
     /// The last lines of its log, with a headline; nothing if the log is empty.
     pub(crate) fn log_end(&self) -> Option<String> {
         let lines = tail(&self.log).ok().filter(|lines| !lines.is_empty())?;
-        let lines = lines.iter().map(|line| format!("  | {line}\n")).collect::<String>();
-        Some(format!("the end of {}:\n{lines}", self.log.display()))
+        Some(format!("the end of {}:\n  | {}", self.log.display(), lines.join("\n  | ")))
     }
 }
 
@@ -278,8 +277,8 @@ mod tests {
     fn only_the_last_lines_of_a_log_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
-        let text: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
-        fs::write(&path, text).unwrap();
+        let lines: Vec<_> = (0..10_000).map(|number| format!("line {number}")).collect();
+        fs::write(&path, lines.join("\n")).unwrap();
         let lines = tail(&path).unwrap();
         assert_eq!((lines.len(), lines[14].as_str()), (15, "line 9999"));
         fs::write(&path, "").unwrap();

@@ -276,7 +276,6 @@ fn refused(problem: &Problem) -> Failure {
     };
     let failure = Failure::new(what).exit(Exit::of_status(problem.status));
     match problem.code.as_str() {
-        "held_by_file" => failure.fix("change that file; the control plane reads it again"),
         "unknown_version" => failure.fix("see which there are with `lbctl history`"),
         "store_unavailable" => failure.fix("look at the log of the control plane"),
         _ => failure,
@@ -354,7 +353,7 @@ mod tests {
     #[test]
     fn problems_become_failures_with_their_code_and_fix() {
         for (status, code, exit, fix) in [
-            (409, "held_by_file", Exit::Conflict, Some("change that file")),
+            (409, "held_by_file", Exit::Conflict, None),
             (404, "unknown_version", Exit::NotFound, Some("lbctl history")),
             (503, "store_unavailable", Exit::Unreachable, Some("log")),
             (413, "too_large", Exit::Failure, None),

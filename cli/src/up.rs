@@ -18,7 +18,7 @@ use std::{
 
 use lb_model::{
     Bundle, Document, Version,
-    api::{ConfigView, ProxyList},
+    api::{ConfigView, ProxyList, SyncState},
 };
 use reqwest::Url;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -163,31 +163,29 @@ async fn configure(
     output: &Output,
 ) -> Result<Configured, Failure> {
     let stored = client.config().await?;
-    let is_kept;
-    let (version, bundle) = if let Some(reading) = reading {
+    let is_kept = reading.is_none() && stored.version != Version::NONE && !demo::is_ours(&stored);
+    let (version, is_new, bundle) = if let Some(reading) = reading {
         let reason = format!("lbctl up -f {}", reading.names());
         let signature = Signature { author: environment.author(), reason };
         let put = client.put_config(&reading.bundle, stored.version, &signature, false).await;
         let committed =
             put.map_err(|error| apply::refused(error, stored.version, &reading, output))?;
-        is_kept = false;
-        (committed.version, reading.bundle)
-    } else if stored.version == Version::NONE || demo::is_ours(&stored) {
+        (committed.version, committed.changed, reading.bundle)
+    } else if !is_kept {
         let text = demo.serve(&stored, settings.port).await?;
         let signature = Signature { author: "lbctl up".to_owned(), reason: "demo".to_owned() };
         let bundle = Bundle::of_text(demo::NAME, &text);
         let committed = client.put_config(&bundle, stored.version, &signature, false).await?;
-        is_kept = false;
-        (committed.version, bundle)
+        (committed.version, committed.changed, bundle)
     } else {
         output.note(format_args!("keeping version {} of the store", stored.version));
         for note in demo.serve_again(&stored).await {
             output.important(note);
         }
-        is_kept = true;
-        (stored.version, documents(&stored))
+        (stored.version, false, documents(&stored))
     };
-    let outcome = wait::answered(client, version, LIVE, settings.proxies.into()).await?;
+    let awaited = wait::Awaited { version, is_new, at_least: settings.proxies.into() };
+    let outcome = wait::answered(client, awaited, LIVE).await?;
     let exit = wait::tell(&outcome, version, LIVE, output)?;
     if exit != Exit::Ok && !is_kept {
         let failure = Failure::new("not every proxy runs the configuration").exit(exit);
@@ -212,7 +210,8 @@ fn urls(bundle: &Bundle, proxies: &ProxyList) -> Vec<String> {
         entry_points.any(|(entry, written)| entry.value.as_str() == name && written.tls.is_some())
     };
     let mut urls = Vec::new();
-    for listener in proxies.proxies.iter().flat_map(|proxy| &proxy.listeners) {
+    let serving = proxies.proxies.iter().filter(|proxy| proxy.state == SyncState::Synced);
+    for listener in serving.flat_map(|proxy| &proxy.listeners) {
         let scheme = if has_tls(&listener.entry_point) { "https" } else { "http" };
         let address = listener.address.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]");
         let url = format!("{scheme}://{address}/");
@@ -323,23 +322,15 @@ mod tests {
 
     #[test]
     fn addresses_are_written_as_a_browser_takes_them() {
-        use lb_model::api::{ListenerView, ProxyView, SyncState};
+        use lb_model::api::{ListenerView, ProxyView};
         let listener = |entry_point: &str, address: &str| ListenerView {
             entry_point: entry_point.into(),
             address: address.into(),
         };
-        let proxy = |listeners| ProxyView {
-            id: "a".into(),
-            state: SyncState::Synced,
-            version: Version(1),
-            rejected_version: None,
-            errors: vec![],
-            listeners,
-            admin_address: String::new(),
-            software_version: String::new(),
-            since: String::new(),
-            propagation_ms: None,
-            open_connections: 0,
+        let proxy = |listeners| -> ProxyView {
+            let proxy = serde_json::json!({ "id": "a", "state": "synced", "version": 1,
+                "software_version": "0.1.0", "since": "2026-03-01T12:00:00Z" });
+            ProxyView { listeners, ..serde_json::from_value(proxy).unwrap() }
         };
         let text =
             "entry_points: { web: { address: \":1\" }, tls: { address: \":2\", tls: {} } }\n";

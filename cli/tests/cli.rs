@@ -36,7 +36,7 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 fn wrong_use_exits_with_64_and_help_with_0() {
     assert_eq!(run(&["bogus"]).0, 64);
     assert_eq!(run(&["apply"]).0, 64);
-    assert_eq!(run(&["rollback", "1", "--timeout", "5"]).0, 64);
+    assert_eq!(run(&["rollback", "1", "--timeout", "soon"]).0, 64);
     let (code, stdout, _) = run(&["--help"]);
     assert!(code == 0 && stdout.contains("lbctl apply -f lb.yaml"), "{stdout}");
     assert_eq!(run(&["--version"]).0, 0);

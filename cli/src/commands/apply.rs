@@ -116,7 +116,8 @@ pub(crate) async fn finish(
         }
         return Ok(Exit::Ok);
     }
-    match wait::until_live(client, version, wait.timeout).await? {
+    let awaited = wait::Awaited { version, is_new: committed.changed, at_least: 1 };
+    match wait::until_live(client, awaited, wait.timeout).await? {
         wait::Ended::With(outcome) => {
             let exit = tell(&outcome, &committed, wait.timeout, output)?;
             if exit != Exit::Ok && version > Version(1) && committed.changed {

@@ -101,18 +101,12 @@ mod tests {
     use crate::output::table::tests::output;
 
     fn list() -> ProxyList {
-        let proxy = |id: &str, state, version| ProxyView {
-            id: id.into(),
-            state,
-            version: Version(version),
-            rejected_version: None,
-            errors: Vec::new(),
-            listeners: Vec::new(),
-            admin_address: "127.0.0.1:9702".into(),
-            software_version: "0.1.0".into(),
-            since: "2026-03-01T11:59:00Z".into(),
-            propagation_ms: Some(12.34),
-            open_connections: 3,
+        let proxy = |id: &str, state: SyncState, version: u64| -> ProxyView {
+            let proxy = serde_json::json!({ "id": id, "state": state, "version": version,
+                "admin_address": "127.0.0.1:9702", "software_version": "0.1.0",
+                "since": "2026-03-01T11:59:00Z", "propagation_ms": 12.34,
+                "open_connections": 3 });
+            serde_json::from_value(proxy).unwrap()
         };
         let listener = ListenerView { entry_point: "web".into(), address: "0.0.0.0:8000".into() };
         let fault = ResourceFault {

@@ -17,10 +17,7 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let mut signature = rollback.change.signature(environment);
-    if signature.reason.is_empty() {
-        signature.reason = format!("roll back to version {}", rollback.version);
-    }
+    let signature = rollback.change.signature(environment);
     let expected = rollback.if_version.map(Version);
     let restored = client.restore(Version(rollback.version), expected, &signature).await;
     let committed = restored.map_err(|error| match expected {

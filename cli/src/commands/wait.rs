@@ -20,6 +20,20 @@ use crate::{
 
 /// From one question to the next.
 const PAUSE: Duration = Duration::from_millis(150);
+/// How long a refusal may be one of an earlier attempt, when the same was applied again.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Awaited {
+    /// The version.
+    pub(crate) version: Version,
+    /// Whether this is its first attempt. Else proxies that refused it try again, and are listed
+    /// with their old refusal until they have.
+    pub(crate) is_new: bool,
+    /// How many proxies have to be connected at least.
+    pub(crate) at_least: usize,
+}
 
 /// How far a version has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -219,23 +233,24 @@ pub(crate) enum Ended {
 /// The control plane could not be asked, and could not until time was up.
 pub(crate) async fn until_live(
     client: &Client,
-    version: Version,
+    awaited: Awaited,
     timeout: Duration,
 ) -> Result<Ended, Failure> {
     tokio::select! {
-        outcome = answered(client, version, timeout, 1) => outcome.map(Ended::With),
+        outcome = answered(client, awaited, timeout) => outcome.map(Ended::With),
         _ = tokio::signal::ctrl_c() => Ok(Ended::Interrupted),
     }
 }
 
-/// As [`until_live`], for at least this many proxies, and without an ear for Ctrl-C.
+/// As [`until_live`], without an ear for Ctrl-C.
 pub(crate) async fn answered(
     client: &Client,
-    version: Version,
+    Awaited { version, is_new, at_least }: Awaited,
     timeout: Duration,
-    at_least: usize,
 ) -> Result<Outcome, Failure> {
-    let deadline = Instant::now() + timeout;
+    let start = Instant::now();
+    let deadline = start + timeout;
+    let settled = if is_new { start } else { start + SETTLE };
     let mut awaited = BTreeSet::new();
     loop {
         let asked = tokio::time::timeout_at(deadline.max(Instant::now() + PAUSE), client.proxies());
@@ -245,8 +260,11 @@ pub(crate) async fn answered(
             Ok(Ok(list)) => {
                 await_connected(&mut awaited, &list);
                 let outcome = outcome(&list, version, &awaited);
-                let is_decided = matches!(outcome.verdict(), Verdict::Live | Verdict::Refused)
-                    && awaited.len() >= at_least;
+                let is_decided = match outcome.verdict() {
+                    Verdict::Live => awaited.len() >= at_least,
+                    Verdict::Refused => awaited.len() >= at_least && Instant::now() >= settled,
+                    Verdict::Waiting | Verdict::Nobody => false,
+                };
                 if is_decided || is_late {
                     return Ok(outcome);
                 }

@@ -116,6 +116,10 @@ impl Launch {
             log.try_clone().map_err(|e| failed(&format!("write {}", self.log.display()), &e))?;
         let process = Command::new(&self.program)
             .args(&self.arguments)
+            // Proxies that share a name would take each other's place.
+            .env_remove("LB_DATA_PLANE_NAME")
+            // Nothing spreads connections over these proxies that first had to notice a stop.
+            .env("LB_DATA_PLANE_DRAIN_ACCEPT_GRACE", "0s")
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(also)

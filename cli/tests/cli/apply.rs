@@ -74,7 +74,7 @@ fn a_configuration_held_by_a_file_is_a_conflict_too() {
     let put = || problem(409, "held_by_file", &json!({}));
     let (_, (code, _, stderr)) = apply(WORKING, &[], put, json!({}));
     assert_eq!(code, 7);
-    assert!(stderr.contains("It does not work; change that file"), "{stderr}");
+    assert!(stderr.contains("error: It does not work\n"), "{stderr}");
 }
 
 #[test]
@@ -121,6 +121,28 @@ fn a_fleet_without_a_proxy_is_no_success() {
 }
 
 #[test]
+fn an_old_refusal_does_not_count_when_the_same_is_applied_again() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let server = Pretend::new(move |request| match request.line.as_str() {
+        "GET /api/v1/proxies" => {
+            let before = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+            let state = if before { ("a", "rejected", 41) } else { ("a", "synced", 42) };
+            (200, proxies(42, &[state]))
+        }
+        line if line.starts_with("GET") => (200, config(42)),
+        _ => (200, json!({ "version": 42, "changed": false, "connected_proxies": 1 })),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lb.yaml");
+    std::fs::write(&path, WORKING).unwrap();
+    let path = path.display().to_string();
+    let (code, stdout, stderr) =
+        run(&["apply", "-f", &path, "--server", &server.address, "--wait"]);
+    assert_eq!((code, stdout.as_str()), (0, "version 42: live on 1 of 1 proxy\n"), "{stderr}");
+    assert!(stderr.contains("says the same already"), "{stderr}");
+}
+
+#[test]
 fn programs_get_the_commit_and_its_outcome_as_one_document() {
     let list = proxies(42, &[("a", "synced", 42), ("b", "rejected", 41)]);
     let flags = ["--wait", "-o", "json"];
@@ -141,16 +163,13 @@ fn a_dry_run_changes_nothing_and_says_so() {
 }
 
 #[test]
-fn rollback_restores_a_version_with_a_reason() {
+fn rollback_restores_a_version_as_whoever_asks() {
     let server = Pretend::new(|_| (200, committed(43)));
     let (code, stdout, _) =
         run(&["rollback", "41", "--server", &server.address, "--author", "ann"]);
     assert_eq!((code, stdout.as_str()), (0, "version 43: committed; 2 proxies connected\n"));
     let asked = &server.asked("POST")[0];
-    assert_eq!(
-        asked.line,
-        "POST /api/v1/versions/41/restore?author=ann&reason=roll+back+to+version+41"
-    );
+    assert_eq!(asked.line, "POST /api/v1/versions/41/restore?author=ann&reason=");
     assert!(!asked.header.contains("if-match"));
 }
 

@@ -3,26 +3,24 @@ use super::*;
 const WAITED: Duration = Duration::from_mins(1);
 
 /// A proxy by its id, state, version and the version it rejected.
-pub(crate) fn proxy(id: &str, state: SyncState, version: u64, rejected: Option<u64>) -> ProxyView {
-    let errors = rejected.map(|_| ResourceFault {
+fn proxy(id: &str, state: SyncState, version: u64, rejected: Option<u64>) -> ProxyView {
+    let fault = ResourceFault {
         kind: "entry_point".into(),
         name: "web".into(),
         code: "bind_failed".into(),
         message: "could not listen on 0.0.0.0:80: permission denied".into(),
-    });
-    ProxyView {
-        id: id.into(),
-        state,
-        version: Version(version),
-        rejected_version: rejected.map(Version),
-        errors: errors.into_iter().collect(),
-        listeners: Vec::new(),
-        admin_address: String::new(),
-        software_version: "0.1.0".into(),
-        since: "2026-03-01T12:00:00Z".into(),
-        propagation_ms: None,
-        open_connections: 0,
-    }
+    };
+    let errors: Vec<_> = rejected.map(|_| fault).into_iter().collect();
+    serde_json::from_value(serde_json::json!({
+        "id": id,
+        "state": state,
+        "version": version,
+        "rejected_version": rejected,
+        "errors": errors,
+        "software_version": "0.1.0",
+        "since": "2026-03-01T12:00:00Z",
+    }))
+    .unwrap()
 }
 
 fn decide(current: u64, proxies: Vec<ProxyView>, gone: &[&str]) -> Outcome {

@@ -1,3 +1,5 @@
+//! Reading from real folders, with what goes wrong there.
+
 use std::fs;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a version's way over the fleet is called, state by state.
+
 use super::*;
 
 const WAITED: Duration = Duration::from_mins(1);

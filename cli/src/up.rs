@@ -199,7 +199,7 @@ async fn configure(
 }
 
 fn documents(view: &ConfigView) -> Bundle {
-    Bundle { documents: view.documents.clone(), files: Vec::new() }
+    Bundle { documents: view.documents.clone(), ..Bundle::default() }
 }
 
 /// Where clients connect, as a browser on this machine would write it.

@@ -67,8 +67,7 @@ mod tests {
     use super::*;
 
     fn view(documents: &[(&str, &str)]) -> ConfigView {
-        let source =
-            |(name, text): &(&str, &str)| Source { name: (*name).into(), text: (*text).into() };
+        let source = |(name, text): &(&str, &str)| Source::new(*name, *text);
         ConfigView {
             version: Version(3),
             held_by: None,

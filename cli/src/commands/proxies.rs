@@ -89,6 +89,9 @@ fn problem(proxy: &ProxyView) -> String {
     match proxy.rejected_version {
         Some(version) if reasons.is_empty() => format!("refused version {version}"),
         Some(version) => format!("refused version {version}: {reasons}"),
+        None if reasons.is_empty() && !proxy.persisted => {
+            "its disk refused the version; see its log".to_owned()
+        }
         None => reasons,
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn is_ours(stored: &ConfigView) -> bool {
 
 /// The backends of the demo that a configuration names, with their ports.
 fn backends_of(stored: &ConfigView) -> Vec<(&'static str, u16)> {
-    let bundle = Bundle { documents: stored.documents.clone(), files: Vec::new() };
+    let bundle = Bundle { documents: stored.documents.clone(), ..Bundle::default() };
     let (document, _) = Document::read(&bundle);
     let mut found = Vec::new();
     for (name, backend) in document.backends.iter().flatten() {
@@ -188,7 +188,7 @@ mod tests {
         ConfigView {
             version: Version(1),
             held_by: None,
-            documents: vec![Source { name: name.into(), text: text.into() }],
+            documents: vec![Source::new(name, text)],
             files: vec![],
         }
     }

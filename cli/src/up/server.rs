@@ -74,6 +74,7 @@ impl Launch {
         let mut launch = Self::new(&format!("proxy-{number}"), settings, program).with(&[
             ("--control-plane", format!("http://{sync}")),
             ("--admin-addr", format!("127.0.0.1:{port}")),
+            ("--name", format!("proxy-{number}")),
         ]);
         if let Some(workers) = settings.workers {
             launch = launch.with(&[("--workers", workers.to_string())]);
@@ -263,7 +264,7 @@ mod tests {
         assert_eq!(
             proxy.arguments.join(" "),
             "--data-dir /d/proxy-2 --control-plane http://127.0.0.1:9701 \
-             --admin-addr 127.0.0.1:9703 --workers 1"
+             --admin-addr 127.0.0.1:9703 --name proxy-2 --workers 1"
         );
         assert_eq!(proxy.log, Path::new("/d/logs/proxy-2.log"));
     }

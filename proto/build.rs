@@ -3,7 +3,8 @@
 use std::io;
 
 fn main() -> io::Result<()> {
-    let files = ["lb/v1/sync.proto", "lb/v1/report.proto", "lb/v1/resource.proto"];
+    let files =
+        ["lb/v1/identity.proto", "lb/v1/report.proto", "lb/v1/resource.proto", "lb/v1/sync.proto"];
     for file in files {
         println!("cargo::rerun-if-changed={file}");
     }

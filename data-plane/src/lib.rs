@@ -17,6 +17,7 @@ pub mod app;
 pub mod apply;
 pub mod boot;
 pub mod drain;
+pub mod identity;
 pub mod listener;
 pub mod metrics;
 pub mod proxy;

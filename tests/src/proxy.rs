@@ -40,9 +40,10 @@ impl Proxy {
             "127.0.0.1:0",
             "--workers",
             "2",
-            "--drain-accept-grace",
-            "0s",
         ];
+        if !more.contains(&"--drain-accept-grace") {
+            arguments.extend(["--drain-accept-grace", "0s"]);
+        }
         arguments.extend(more);
         let arguments = arguments.into_iter().map(str::to_owned).collect();
         let log = directory.join(format!("{name}.log"));

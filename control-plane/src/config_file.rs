@@ -1,10 +1,14 @@
 //! A document on the control plane's own disk that holds the configuration.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use anyhow::{Context, bail};
 use jiff::Timestamp;
-use lb_model::{Bundle, Config};
+use lb_model::{
+    Bundle, Config,
+    bundle::{MAX_FILE, Source, read_at_most},
+    yaml,
+};
 use lb_store::{Commit, Key, Store};
 
 use crate::pipeline::bundle_at;
@@ -44,11 +48,12 @@ pub async fn apply(store: &dyn Store, file: &Path) -> anyhow::Result<String> {
 
 /// Reads a document and the files it names, relative to its own directory.
 fn read(file: &Path) -> anyhow::Result<Bundle> {
-    let text = std::fs::read_to_string(file)
+    let open = |path: &Path, most| read_at_most(&mut File::open(path)?, most);
+    let bytes = open(file, yaml::MAX_BYTES)
         .with_context(|| format!("could not read {}", file.display()))?;
+    let source = Source::from_bytes(file.display().to_string(), bytes);
+    let mut bundle = Bundle { documents: vec![source], ..Bundle::default() };
     let directory = file.parent().unwrap_or(Path::new("."));
-    let bundle = Bundle::of_text(&file.display().to_string(), &text);
-    bundle.with_files(|reference| std::fs::read(directory.join(&reference.path))).map_err(|found| {
-        anyhow::anyhow!("{} names files that cannot be read:\n{found}", file.display())
-    })
+    bundle.gather(|reference| open(&directory.join(&reference.path), MAX_FILE));
+    Ok(bundle)
 }

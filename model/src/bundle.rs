@@ -3,15 +3,16 @@
 //! Whoever reads a document from a disk reads the files it names as well and ships both, so the
 //! control plane and the proxies open no file of an operator's.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Read as _},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{
-    diagnostic::{Diagnostic, Diagnostics, Place, Severity, code},
-    document::Document,
-};
+use crate::{diagnostic::Place, document::Document};
 
 /// The largest file a document may name, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
@@ -25,6 +26,9 @@ pub struct Bundle {
     /// The files, by the document that names them and the path as written there.
     #[serde(default)]
     pub files: Vec<NamedFile>,
+    /// Files that could not be read. They do not travel: a bundle with one is not valid.
+    #[serde(skip)]
+    pub unread: Vec<UnreadFile>,
 }
 
 /// One document.
@@ -35,6 +39,18 @@ pub struct Source {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// The first byte that is not UTF-8, in a document that was read from bytes.
+    #[serde(skip)]
+    pub not_utf8_at: Option<usize>,
+}
+
+/// A file that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadFile {
+    document: String,
+    path: String,
+    pub(crate) reason: String,
+    pub(crate) help: &'static str,
 }
 
 /// A file that a document names.
@@ -83,13 +99,69 @@ pub struct FileReference {
     pub place: Place,
 }
 
+impl Source {
+    /// A document.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into(), not_utf8_at: None }
+    }
+
+    /// A document from bytes. Where they are not UTF-8, parsing it says so.
+    pub fn from_bytes(name: impl Into<String>, bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::new(name, text),
+            Err(error) => {
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                let not_utf8_at = Some(error.utf8_error().valid_up_to());
+                Self { not_utf8_at, ..Self::new(name, text) }
+            }
+        }
+    }
+}
+
+impl UnreadFile {
+    fn new(reference: FileReference, error: &io::Error) -> Self {
+        let help = match error.kind() {
+            io::ErrorKind::FileTooLarge => {
+                "no certificate or key is that large; name the right file"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "let this user read it, or write the PEM text inline"
+            }
+            _ => "put the file there, or correct the path, which is relative to the document",
+        };
+        let FileReference { document, path, .. } = reference;
+        Self { document, path, reason: reason(error), help }
+    }
+}
+
+/// What the system says of a file, without its number.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+/// Reads all of it, unless that is more than `most` bytes.
+///
+/// # Errors
+///
+/// What reading says, or that there is more.
+pub fn read_at_most(from: &mut dyn io::Read, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::take(from, most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        let what = format!("it is larger than {} MiB", most >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
 impl Bundle {
     /// A bundle of one document that names no file.
     pub fn of_text(name: &str, text: &str) -> Self {
-        Self {
-            documents: vec![Source { name: name.to_owned(), text: text.to_owned() }],
-            files: Vec::new(),
-        }
+        Self { documents: vec![Source::new(name, text)], ..Self::default() }
     }
 
     /// The files by document and path.
@@ -101,49 +173,30 @@ impl Bundle {
     }
 
     /// Adds the files that the documents name. `read` fetches one; its path is relative to the
-    /// document that names it.
-    ///
-    /// # Errors
-    ///
-    /// One finding for each file that cannot be had, where it is named.
-    pub fn with_files(
-        mut self,
-        mut read: impl FnMut(&FileReference) -> std::io::Result<Vec<u8>>,
-    ) -> Result<Self, Diagnostics> {
-        let (document, _) = Document::read(&self);
-        let mut found = Diagnostics::default();
-        for reference in document.file_references(&self) {
-            let same = |file: &NamedFile| {
-                file.document == reference.document && file.path == reference.path
-            };
-            if self.files.iter().any(same) {
+    /// document that names it. What cannot be had is remembered, and becomes a finding with its
+    /// reason when the bundle is parsed.
+    pub fn gather(&mut self, mut read: impl FnMut(&FileReference) -> io::Result<Vec<u8>>) {
+        let (document, _) = Document::read(self);
+        for reference in document.file_references(self) {
+            let FileReference { document, path, .. } = &reference;
+            let known = self.files.iter().any(|f| f.document == *document && f.path == *path)
+                || self.unread.iter().any(|f| f.document == *document && f.path == *path);
+            if known || path.is_empty() {
                 continue;
             }
-            let (message, help) = match read(&reference) {
-                Ok(content) if content.len() > MAX_FILE => (
-                    format!("`{}` has {} bytes", reference.path, content.len()),
-                    format!("a file may have {MAX_FILE}; is this the right one?"),
-                ),
+            match read(&reference) {
                 Ok(content) => {
                     let FileReference { document, path, .. } = reference;
                     self.files.push(NamedFile { document, path, content: Content(content) });
-                    continue;
                 }
-                Err(error) => (
-                    format!("could not read `{}`: {error}", reference.path),
-                    "the path is relative to the document that names it".to_owned(),
-                ),
-            };
-            found.push(Diagnostic {
-                code: code::FILE_MISSING.to_owned(),
-                severity: Severity::Error,
-                place: Some(reference.place),
-                path: String::new(),
-                message,
-                help: Some(help),
-            });
+                Err(error) => self.unread.push(UnreadFile::new(reference, &error)),
+            }
         }
-        if found.is_empty() { Ok(self) } else { Err(found) }
+    }
+
+    /// Why a file that a document names is not in the bundle, if somebody tried to read it.
+    pub(crate) fn unread(&self, document: &str, path: &str) -> Option<&UnreadFile> {
+        self.unread.iter().find(|file| file.document == document && file.path == path)
     }
 
     /// A hash of everything that has a meaning: names, texts and contents, each with its length.

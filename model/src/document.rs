@@ -230,6 +230,10 @@ impl Document {
         let mut whole = Self::default();
         let mut found = Diagnostics::default();
         for (index, source) in bundle.documents.iter().enumerate() {
+            if let Some(at) = source.not_utf8_at {
+                found.push(yaml::not_utf8(&source.name, &source.text, at));
+                continue;
+            }
             let (node, faults) = yaml::read(&source.name, &source.text);
             found.extend(faults);
             let Some(node) = node else { continue };

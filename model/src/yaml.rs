@@ -105,6 +105,26 @@ pub fn read(file: &str, text: &str) -> (Option<Node>, Diagnostics) {
     (node, reader.found)
 }
 
+/// The finding for a text that was not UTF-8 from byte `at` on.
+pub(crate) fn not_utf8(file: &str, text: &str, at: usize) -> Diagnostic {
+    // Up to there the text is as it was, so lines and columns are right.
+    let before = text.get(..at).unwrap_or_default();
+    let span = Position {
+        line: before.matches('\n').count() as u32 + 1,
+        column: before.rsplit('\n').next().unwrap_or_default().chars().count() as u32 + 1,
+        offset: at as u32,
+        len: char::REPLACEMENT_CHARACTER.len_utf8() as u32,
+    };
+    Diagnostic {
+        code: code::SYNTAX.to_owned(),
+        severity: Severity::Error,
+        place: Some(span.in_file(file)),
+        path: String::new(),
+        message: "the document is not UTF-8 here".to_owned(),
+        help: Some("save it as UTF-8".to_owned()),
+    }
+}
+
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,

@@ -53,7 +53,7 @@ pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, 
         documents: bundle
             .documents
             .iter()
-            .map(|source| Source { name: source.name.clone(), text: redact(&source.text) })
+            .map(|source| Source::new(&source.name, redact(&source.text)))
             .collect(),
         files: bundle
             .files

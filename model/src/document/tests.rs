@@ -60,16 +60,13 @@ fn a_fault_in_a_rule_is_shown_at_its_place_in_the_rule() {
 fn maps_of_several_documents_are_joined_and_a_name_stands_once() {
     let bundle = Bundle {
         documents: vec![
-            crate::bundle::Source {
-                name: "a.yaml".into(),
-                text: "backends:\n  x: { url: \"http://x\" }\n".into(),
-            },
-            crate::bundle::Source {
-                name: "b.yaml".into(),
-                text: "backends:\n  y: { url: \"http://y\" }\n  x: { url: \"http://z\" }\n".into(),
-            },
+            crate::bundle::Source::new("a.yaml", "backends:\n  x: { url: \"http://x\" }\n"),
+            crate::bundle::Source::new(
+                "b.yaml",
+                "backends:\n  y: { url: \"http://y\" }\n  x: { url: \"http://z\" }\n",
+            ),
         ],
-        files: vec![],
+        ..Bundle::default()
     };
     let (document, found) = Document::read(&bundle);
     let names: Vec<_> =

@@ -96,10 +96,17 @@ impl Faults<'_> {
                 if let Some(content) = files.get(&(document.as_str(), path.value.as_str())) {
                     return Some((content.to_vec(), path.at));
                 }
+                let unread = self.bundle.unread(&document, &path.value);
+                let (what, help) = match unread {
+                    Some(unread) => (format!("could not be read: {}", unread.reason), unread.help),
+                    None => (
+                        "was not given".to_owned(),
+                        "whoever reads the document ships its files: use `lbctl apply`, or write \
+                         the PEM text inline",
+                    ),
+                };
                 self.within(file_key, |faults| {
-                    let message = format!("the file `{}` was not given", path.value);
-                    let help = "whoever reads the document ships its files: use `lbctl apply`, \
-                                or write the PEM text inline";
+                    let message = format!("the file `{}` {what}", path.value);
                     faults.error(path.at, code::FILE_MISSING, message, help);
                 });
                 None

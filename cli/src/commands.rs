@@ -1,0 +1,63 @@
+//! The commands, one file each, and what they share.
+
+pub(crate) mod apply;
+mod backends;
+pub(crate) mod check;
+mod get;
+mod history;
+mod proxies;
+mod rollback;
+mod status;
+mod version;
+pub(crate) mod wait;
+
+use clap::CommandFactory;
+
+use crate::{
+    args::{Arguments, Change, Command, Environment},
+    client::{Client, Signature},
+    exit::{Exit, Failure},
+    output::Output,
+    up,
+};
+
+/// Runs the command that was typed.
+pub(crate) async fn run(
+    arguments: Arguments,
+    environment: &Environment,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let server = &arguments.global.server;
+    match arguments.command {
+        Command::Check(check) => check::run(&check, output),
+        Command::Completion { shell } => completion(shell, output),
+        Command::Up(settings) => up::run(&settings, environment, output).await,
+        Command::Apply(apply) => {
+            apply::run(&Client::new(server)?, &apply, environment, output).await
+        }
+        Command::Get => get::run(&Client::new(server)?, output).await,
+        Command::Status => status::run(&Client::new(server)?, output).await,
+        Command::Proxies => proxies::run(&Client::new(server)?, output).await,
+        Command::Backends => backends::run(&Client::new(server)?, output).await,
+        Command::History(history) => history::run(&Client::new(server)?, &history, output).await,
+        Command::Rollback(rollback) => {
+            rollback::run(&Client::new(server)?, &rollback, environment, output).await
+        }
+        Command::Version => version::run(&Client::new(server)?, output).await,
+    }
+}
+
+impl Change {
+    /// Who signs this change.
+    fn signature(&self, environment: &Environment) -> Signature {
+        let author = self.author.clone().unwrap_or_else(|| environment.author());
+        Signature { author, reason: self.reason.clone() }
+    }
+}
+
+fn completion(shell: clap_complete::Shell, output: &Output) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut script);
+    output.data(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,104 @@
+//! `lbctl check`: every fault of a configuration at once, without a server.
+
+use std::io;
+
+use jiff::Timestamp;
+use lb_model::{Bundle, Config, Diagnostics, Parsed};
+
+use crate::{
+    args::Check,
+    exit::{Exit, Failure},
+    output::{
+        Output,
+        diagnostics::{self, Style, count, plural},
+    },
+    source::{self, Reading},
+};
+
+/// Checks and reports.
+pub(crate) fn run(check: &Check, output: &Output) -> Result<Exit, Failure> {
+    let reading = source::read(&check.files, &mut io::stdin().lock())?;
+    let (found, config) = match reading.check(Timestamp::now().as_second()) {
+        Ok(Parsed { config, warnings }) => (warnings, Some(config)),
+        Err(found) => (found, None),
+    };
+    let fails = config.is_none() || (check.strict && !found.is_empty());
+    if output.is_structured() {
+        output.structured(&found)?;
+    } else {
+        draw(&found, &reading.bundle, output);
+        match &config {
+            Some(config) if !fails => output.summary(&summary(&reading, config, &found))?,
+            _ => output.important(format_args!(
+                "{}: {}{}",
+                reading.names(),
+                count(&found),
+                if config.is_some() { " (--strict)" } else { "" }
+            )),
+        }
+    }
+    Ok(if fails { Exit::Invalid } else { Exit::Ok })
+}
+
+/// Checks what was read for somebody who goes on only if it is right: draws warnings and faults.
+pub(crate) fn report(reading: &Reading, output: &Output) -> Result<Config, Failure> {
+    match reading.check(Timestamp::now().as_second()) {
+        Ok(Parsed { config, warnings }) => {
+            draw(&warnings, &reading.bundle, output);
+            Ok(config)
+        }
+        Err(found) => {
+            if output.is_structured() {
+                output.structured(&found)?;
+            } else {
+                draw(&found, &reading.bundle, output);
+            }
+            Err(Failure::new(format!("{}: {}", reading.names(), count(&found)))
+                .exit(Exit::Invalid)
+                .fix("nothing was sent"))
+        }
+    }
+}
+
+/// Draws findings on standard error, as that stream wants them.
+pub(crate) fn draw(found: &Diagnostics, bundle: &Bundle, output: &Output) {
+    let style = if output.messages_on_terminal || output.message_color {
+        Style::Graphical { color: output.message_color }
+    } else {
+        Style::Plain
+    };
+    let text = diagnostics::draw(found, bundle, style);
+    if !text.is_empty() {
+        output.important(text);
+    }
+}
+
+/// What a configuration holds, in one line.
+fn summary(reading: &Reading, config: &Config, warnings: &Diagnostics) -> String {
+    let mut parts = vec![
+        plural(config.entry_points.len(), "entry point"),
+        plural(config.backends.len(), "backend"),
+        plural(config.services.len(), "service"),
+        plural(config.routes.len(), "route"),
+    ];
+    if !config.certificates.is_empty() {
+        parts.push(plural(config.certificates.len(), "certificate"));
+    }
+    format!("{}: {}; {}", reading.names(), parts.join(", "), count(warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_configuration_is_summed_up_in_a_line() {
+        let text = "backends: { a: { url: \"http://a\" }, b: { url: \"http://b\" } }\n";
+        let reading = source::read(&["-".into()], &mut text.as_bytes()).unwrap();
+        let Parsed { config, warnings } = reading.check(1_700_000_000).unwrap();
+        assert_eq!(
+            summary(&reading, &config, &warnings),
+            "<stdin>: 1 entry point, 2 backends, 1 service, 1 route; no warnings"
+        );
+    }
+}

@@ -17,5 +17,6 @@ mod first_request;
 mod fleet;
 mod golden;
 mod hostile;
+mod lbctl;
 mod tidy;
 mod without_control_plane;

@@ -99,6 +99,32 @@ async fn a_control_plane_with_the_same_data_sends_nothing_again() {
 }
 
 #[tokio::test]
+async fn operators_see_where_proxies_listen_after_a_restart_of_either() {
+    let backend = Backend::start("a").await;
+    let mut cluster = Cluster::serving(2, &document(&backend)).await;
+    cluster.proxy(0).kill();
+    cluster.proxy(0).restart().await;
+    shows_listeners(&mut cluster).await;
+    cluster.control_plane().kill();
+    cluster.control_plane().restart().await;
+    shows_listeners(&mut cluster).await;
+}
+
+async fn shows_listeners(cluster: &mut Cluster) {
+    let listening = [cluster.web(0).await, cluster.web(1).await].map(|address| address.to_string());
+    eventually("the control plane knows where both listen", async || {
+        let proxies = cluster.control_plane().proxies().await.proxies;
+        let known: Vec<_> = proxies
+            .iter()
+            .map(|proxy| proxy.listeners.first().map(|each| each.address.clone()))
+            .collect();
+        let is_known = known == listening.clone().map(Some);
+        if is_known { Ok(()) } else { Err(format!("{known:?} instead of {listening:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_proxy_restarted_beside_its_control_plane_is_sent_nothing_again() {
     let backend = Backend::start("a").await;
     let mut cluster = Cluster::serving(1, &document(&backend)).await;

@@ -112,7 +112,7 @@ impl Connection {
             }
             None if response.header("transfer-encoding").is_some() => self.chunks().await?,
             None => {
-                self.to_end().await?;
+                self.rest().await?;
                 std::mem::take(&mut self.buffer)
             }
         };
@@ -156,7 +156,7 @@ impl Connection {
             }
     }
 
-    async fn to_end(&mut self) -> io::Result<()> {
+    async fn rest(&mut self) -> io::Result<()> {
         while within(self.stream.read_buf(&mut self.buffer)).await? > 0 {}
         Ok(())
     }

@@ -27,7 +27,9 @@ pub async fn within<T>(
         match tokio::time::timeout_at(deadline, condition()).await {
             Ok(Ok(value)) => return value,
             Ok(Err(now)) => seen = now,
-            Err(_) => panic!("`{what}` did not happen within {limit:?}; last seen: {seen}"),
+            Err(tokio::time::error::Elapsed { .. }) => {
+                panic!("`{what}` did not happen within {limit:?}; last seen: {seen}")
+            }
         }
         assert!(
             Instant::now() < deadline,

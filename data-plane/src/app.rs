@@ -20,6 +20,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use crate::{
     admin::Admin,
     apply::{Applier, State},
+    boot::Boot,
     metrics::ApplyMetrics,
     report::Reporter,
     runtime::{Runtime, RuntimeOptions},
@@ -79,7 +80,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let handle = runtime.handle();
     let state = Arc::new(Mutex::new(State::default()));
     let metrics = Arc::new(ApplyMetrics::default());
-    let mut applier = Applier::new(runtime, last_good, Arc::clone(&state), Arc::clone(&metrics));
+    let mut applier = Applier::new(
+        runtime,
+        last_good,
+        Boot::open(directory),
+        Arc::clone(&state),
+        Arc::clone(&metrics),
+    );
 
     let admin = Arc::new(Admin {
         proxy: proxy.clone(),
@@ -119,6 +126,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let mut applier = client.run(stop).await;
 
+    applier.survive();
     admin.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
     let left = applier.runtime().drain(settings.drain_accept_grace, settings.drain_timeout).await;

@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod app;
 pub mod apply;
+pub mod boot;
 pub mod drain;
 pub mod listener;
 pub mod metrics;

@@ -227,7 +227,7 @@ impl Session {
                  bring both to the same release"
             ));
         }
-        self.running = hello.running.and_then(|version| {
+        self.running = hello.running.as_ref().and_then(|version| {
             // What runs from another lineage was hashed with another key: nothing to build on.
             let root = Digest::from_slice(&hello.running_root)?;
             (*version.lineage == *self.identity.lineage)
@@ -240,6 +240,7 @@ impl Session {
             admin_address: clip(hello.admin_address),
             running: self.running.as_ref().map_or(Version::NONE, |running| running.version),
         })));
+        self.poisoned(hello.poisoned, &hello.poisoned_root, hello.poison_reason);
         self.send(to_proxy::Message::Welcome(v1::Welcome {
             stream: self.stream.clone(),
             lineage: self.identity.lineage.to_string(),
@@ -248,6 +249,23 @@ impl Session {
             schema,
         }));
         self.phase = Phase::Ready;
+    }
+
+    /// Takes in what the proxy backed out of by itself: for this stream that is a refusal.
+    fn poisoned(&mut self, version: Option<v1::Version>, root: &[u8], reason: String) {
+        let (Some(version), Some(root)) = (version, Digest::from_slice(root)) else { return };
+        let attempt = self.target.as_ref().map_or(0, |target| target.attempt);
+        self.refused = Some((root, attempt));
+        self.news(News::Rejected {
+            version: Version(version.number),
+            running: self.running.as_ref().map_or(Version::NONE, |running| running.version),
+            errors: vec![ResourceFault {
+                kind: "version".to_owned(),
+                name: version.number.to_string(),
+                code: code(v1::ErrorCode::Poisoned).to_owned(),
+                message: clip(reason),
+            }],
+        });
     }
 
     fn inventory(&mut self, part: v1::Inventory) {
@@ -499,6 +517,7 @@ const fn code(code: v1::ErrorCode) -> &'static str {
         Code::VersionRegression => "version_regression",
         Code::Protocol => "protocol",
         Code::Internal => "internal",
+        Code::Poisoned => "poisoned",
     }
 }
 

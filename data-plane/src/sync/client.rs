@@ -67,9 +67,13 @@ impl Client {
             // Full jitter: a fleet that lost its control plane must not come back as one.
             let wait = jittered(pause);
             pause = (pause * 2).min(PAUSE.1);
-            tokio::select! {
-                () = stop.cancelled() => return self.applier,
-                () = tokio::time::sleep(wait) => {}
+            let until = tokio::time::Instant::now() + wait;
+            while tokio::time::Instant::now() < until {
+                tokio::select! {
+                    () = stop.cancelled() => return self.applier,
+                    () = self.applier.survived() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
             }
         }
     }
@@ -81,7 +85,8 @@ impl Client {
             Err(error) => return chain(&error),
         };
         let (answers, stream) = mpsc::channel(QUEUE);
-        let mut session = Session::new(self.identity.clone(), self.running.clone());
+        let mut session = Session::new(self.identity.clone(), self.running.clone())
+            .with_poisoned(self.applier.poisoned());
         for output in session.handle(Input::Connected) {
             if let Output::Send(message) = output
                 && answers.send(message).await.is_err()
@@ -103,7 +108,11 @@ impl Client {
         });
         let _end_with_stream = AbortOnDrop(report.abort_handle());
         loop {
-            let message = match messages.next().await {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                () = self.applier.survived() => continue,
+            };
+            let message = match message {
                 Some(Ok(message)) => message,
                 Some(Err(status)) => return status.message().to_owned(),
                 None => return "the control plane closed the stream".to_owned(),

@@ -205,7 +205,7 @@ impl Session {
         use from_proxy::Message;
         match (message.message, &self.phase) {
             (_, Phase::Closed) => {}
-            (Some(Message::Hello(hello)), Phase::Silent) => self.hello(hello),
+            (Some(Message::Hello(hello)), Phase::Silent) => self.hello(*hello),
             (Some(Message::Inventory(part)), Phase::Asked(_)) => self.inventory(part),
             (Some(Message::Ack(ack)), _) => self.ack(ack),
             (Some(Message::Decline(decline)), _) => {

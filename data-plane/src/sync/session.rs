@@ -225,7 +225,7 @@ impl Session {
                 None => String::new(),
             },
         };
-        self.send(from_proxy::Message::Hello(hello));
+        self.send(from_proxy::Message::Hello(Box::new(hello)));
     }
 
     fn message(&mut self, message: v1::ToProxy) {

@@ -116,8 +116,8 @@ async fn the_same_content_again_makes_no_version() {
     let second = control_plane.put(&document(1)).await.unwrap();
     assert!(first.changed && !second.changed);
     assert_eq!((first.version, second.version), (Version(1), Version(1)));
-    assert_eq!(control_plane.metric("lb_config_commits_total", "committed").await, 1.0);
-    assert_eq!(control_plane.metric("lb_config_commits_total", "unchanged").await, 1.0);
+    assert_eq!(control_plane.metric("lb_config_commits_total", "committed").await, 1);
+    assert_eq!(control_plane.metric("lb_config_commits_total", "unchanged").await, 1);
 }
 
 #[tokio::test]

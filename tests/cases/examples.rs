@@ -38,10 +38,9 @@ async fn serves(path: &Path) {
     let read = |text: &str| {
         let mut bundle = Bundle::of_text("lb.yaml", text);
         // Files that its reader makes, such as keys, are not in the repository.
-        bundle.gather(|file| match fs::read(path.parent().unwrap().join(&file.path)) {
-            Err(_) if file.path.ends_with(".key") => Ok(made.key.clone().into_bytes()),
-            Err(_) if file.path.ends_with(".crt") => Ok(made.certificate.clone().into_bytes()),
-            other => other,
+        bundle.gather(|file| {
+            let path = path.parent().unwrap().join(&file.path);
+            fs::read(&path).or_else(|error| made.stand_in(&path).ok_or(error))
         });
         bundle
     };

@@ -1,6 +1,6 @@
 //! Certificates made for a test.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 /// A self-signed certificate and its key, in PEM.
 #[derive(Debug, Clone)]
@@ -29,6 +29,16 @@ impl Pair {
             }
         }
         entry
+    }
+
+    /// What may stand for a file that is not there, if it is one of a pair by its ending.
+    pub fn stand_in(&self, path: &Path) -> Option<Vec<u8>> {
+        let text = match path.extension()?.to_str()? {
+            "crt" => &self.certificate,
+            "key" => &self.key,
+            _ => return None,
+        };
+        Some(text.clone().into_bytes())
     }
 
     /// The certificate without the armour and the line ends of PEM.

@@ -164,7 +164,7 @@ impl ControlPlane {
     }
 
     /// The sum of the samples of a metric that carry `labels`, such as `kind="full"`.
-    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+    pub async fn metric(&self, name: &str, labels: &str) -> u64 {
         let response = self.request(Method::GET, "/metrics").send().await.expect("an answer");
         sample(&response.text().await.expect("text"), name, labels)
     }
@@ -184,11 +184,11 @@ pub async fn outcome(response: Response) -> Result<Committed, Problem> {
 }
 
 /// The sum of the samples of `name` that carry `labels` in a text of metrics.
-pub fn sample(text: &str, name: &str, labels: &str) -> f64 {
+pub fn sample(text: &str, name: &str, labels: &str) -> u64 {
     let values = text.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
         let (found, with) = series.split_once('{').unwrap_or((series, ""));
         (found == name && with.contains(labels)).then(|| value.parse::<f64>().ok()).flatten()
     });
-    values.sum()
+    values.sum::<f64>() as u64
 }

@@ -136,7 +136,7 @@ impl Proxy {
     }
 
     /// The sum of the samples of a metric that carry `labels`, such as `reason="invalid"`.
-    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+    pub async fn metric(&self, name: &str, labels: &str) -> u64 {
         let (_, text) = self.ask("/metrics").await.expect("metrics");
         sample(&text, name, labels)
     }

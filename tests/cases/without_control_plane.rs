@@ -234,6 +234,8 @@ async fn a_version_that_cannot_be_written_is_served_and_counted() {
     assert_eq!(cluster.proxy(0).metric(name, "not_persisted").await, 1);
     let said = cluster.proxy(0).process().said();
     assert!(said.contains("would not survive a restart"), "{said}");
+    let list = cluster.control_plane().proxies().await;
+    assert!(!list.proxies[0].persisted, "operators see it too: {list:?}");
 
     // Once there is room again the next version is kept.
     fs::remove_file(&directory).unwrap();

@@ -11,6 +11,8 @@ fn main() -> io::Result<()> {
     let descriptors = protox::compile(files, ["."]).map_err(io::Error::other)?;
     tonic_prost_build::configure()
         .bytes(".")
+        // By far the largest message, and sent once: the others should not pay for its size.
+        .boxed(".lb.v1.FromProxy.message.hello")
         .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
         .compile_fds(descriptors)

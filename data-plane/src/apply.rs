@@ -226,7 +226,8 @@ impl Applier {
         state.since = Some(Timestamp::now());
     }
 
-    fn listeners(&self) -> Vec<v1::Listener> {
+    /// Where the entry points listen.
+    pub fn listeners(&self) -> Vec<v1::Listener> {
         let listener = |(name, address): (Arc<str>, SocketAddr)| v1::Listener {
             entry_point: name.to_string(),
             address: address.to_string(),

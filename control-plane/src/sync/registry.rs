@@ -87,15 +87,13 @@ impl Registry {
             running: hello.running,
             rejected: None,
             declined: None,
-            listeners: Vec::new(),
+            listeners: hello.listeners.clone(),
             propagation_ms: None,
             persisted: true,
             trusted_generation: 0,
             authority_key,
         };
-        let listeners = proxies.remove(&hello.proxy).map(|known| known.listeners);
-        let listeners = listeners.unwrap_or_default();
-        proxies.insert(hello.proxy.clone(), Entry { listeners, ..entry });
+        proxies.insert(hello.proxy.clone(), entry);
         Ok(())
     }
 
@@ -233,6 +231,7 @@ mod tests {
             instance: "i".into(),
             software_version: "0.1.0".into(),
             admin_address: String::new(),
+            listeners: Vec::new(),
             running: Version(1),
         }
     }

@@ -109,6 +109,8 @@ pub struct Introduction {
     pub software_version: String,
     /// Where its admin endpoint answers.
     pub admin_address: String,
+    /// Where its entry points listen.
+    pub listeners: Vec<ListenerView>,
     /// What it runs.
     pub running: Version,
 }
@@ -203,7 +205,7 @@ impl Session {
         use from_proxy::Message;
         match (message.message, &self.phase) {
             (_, Phase::Closed) => {}
-            (Some(Message::Hello(hello)), Phase::Silent) => self.hello(hello),
+            (Some(Message::Hello(hello)), Phase::Silent) => self.hello(*hello),
             (Some(Message::Inventory(part)), Phase::Asked(_)) => self.inventory(part),
             (Some(Message::Ack(ack)), _) => self.ack(ack),
             (Some(Message::Decline(decline)), _) => {
@@ -238,6 +240,7 @@ impl Session {
             instance: clip(hello.instance),
             software_version: clip(hello.software_version),
             admin_address: clip(hello.admin_address),
+            listeners: views(hello.listeners),
             running: self.running.as_ref().map_or(Version::NONE, |running| running.version),
         })));
         self.poisoned(hello.poisoned, &hello.poisoned_root, hello.poison_reason);
@@ -310,12 +313,7 @@ impl Session {
                 self.inventory = None;
                 self.refused = None;
                 self.full_next = false;
-                let listeners =
-                    ack.listeners.into_iter().take(MOST_FAULTS).map(|listener| ListenerView {
-                        entry_point: clip(listener.entry_point),
-                        address: clip(listener.address),
-                    });
-                let listeners = listeners.collect();
+                let listeners = views(ack.listeners);
                 self.news(News::Active { version, listeners, persisted: ack.persisted });
             }
             v1::Stage::Rejected => {
@@ -519,6 +517,15 @@ const fn code(code: v1::ErrorCode) -> &'static str {
         Code::Internal => "internal",
         Code::Poisoned => "poisoned",
     }
+}
+
+/// Where entry points listen, as far as it is told within reason.
+fn views(listeners: Vec<v1::Listener>) -> Vec<ListenerView> {
+    let view = |listener: v1::Listener| ListenerView {
+        entry_point: clip(listener.entry_point),
+        address: clip(listener.address),
+    };
+    listeners.into_iter().take(MOST_FAULTS).map(view).collect()
 }
 
 /// A text off the wire, no longer than anyone reads.

@@ -115,6 +115,7 @@ pub struct Session {
     assembly: Option<Assembly>,
     applying: Option<Candidate>,
     poisoned: Option<Content>,
+    listeners: Vec<v1::Listener>,
     out: Vec<Output>,
 }
 
@@ -141,6 +142,7 @@ impl Session {
             assembly: None,
             applying: None,
             poisoned: None,
+            listeners: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -149,6 +151,13 @@ impl Session {
     #[must_use]
     pub fn with_poisoned(mut self, poisoned: Option<Content>) -> Self {
         self.poisoned = poisoned;
+        self
+    }
+
+    /// The same, on a proxy whose entry points listen at these addresses.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: Vec<v1::Listener>) -> Self {
+        self.listeners = listeners;
         self
     }
 
@@ -196,6 +205,7 @@ impl Session {
             running: running.map(version),
             running_root: running.map(root).unwrap_or_default(),
             admin_address: self.identity.admin_address.clone(),
+            listeners: self.listeners.clone(),
             poisoned: self.poisoned.as_ref().map(|content| v1::Version {
                 lineage: content.lineage.clone(),
                 number: content.version.0,
@@ -215,7 +225,7 @@ impl Session {
                 None => String::new(),
             },
         };
-        self.send(from_proxy::Message::Hello(hello));
+        self.send(from_proxy::Message::Hello(Box::new(hello)));
     }
 
     fn message(&mut self, message: v1::ToProxy) {

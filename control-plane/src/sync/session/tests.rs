@@ -36,14 +36,14 @@ fn session() -> Session {
 }
 
 fn hello(running: Option<(u64, Digest)>) -> Input {
-    message(from_proxy::Message::Hello(v1::Hello {
+    message(from_proxy::Message::Hello(Box::new(v1::Hello {
         proxy: "p".into(),
         schema_min: 1,
         schema_max: 1,
         running: running.map(|(number, _)| v1::Version { lineage: "L".into(), number }),
         running_root: running.map_or(Bytes::new(), |(_, root)| root.0.to_vec().into()),
         ..v1::Hello::default()
-    }))
+    })))
 }
 
 fn message(message: from_proxy::Message) -> Input {
@@ -256,9 +256,9 @@ fn poison_is_not_sent_again_until_an_operator_asks() {
         poisoned: Some(v1::Version { lineage: "L".into(), number: 2 }),
         poisoned_root: root.0.to_vec().into(),
         poison_reason: "crashed".into(),
-        ..hello
+        ..*hello
     };
-    let out = session.handle(message(from_proxy::Message::Hello(poisoned)), &nothing);
+    let out = session.handle(message(from_proxy::Message::Hello(Box::new(poisoned))), &nothing);
     assert!(pushes(&out).is_empty(), "{out:?}");
     assert!(out.iter().any(|output| matches!(
         output,

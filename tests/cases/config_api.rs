@@ -253,13 +253,10 @@ async fn a_start_with_an_invalid_file_fails_and_names_line_and_column() {
 async fn addresses_that_others_can_reach_are_refused() {
     let scratch = Scratch::new();
     let data = scratch.path();
-    for (program, flag) in [
-        ("lb-control-plane", "--admin-addr"),
-        ("lb-control-plane", "--sync-addr"),
-        ("lb-data-plane", "--admin-addr"),
-    ] {
-        let said = refusal(&scratch, program, data, &[flag, "0.0.0.0:9799"]).await;
-        assert!(said.contains(flag) && said.contains("use 127.0.0.1:9799"), "{program}: {said}");
+    // Proxies prove who they are; operators do not yet.
+    for program in ["lb-control-plane", "lb-data-plane"] {
+        let said = refusal(&scratch, program, data, &["--admin-addr", "0.0.0.0:9799"]).await;
+        assert!(said.contains("use 127.0.0.1:9799"), "{program}: {said}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -152,8 +153,18 @@ async fn a_control_plane_without_the_history_is_declined() {
     let backend = Backend::start("a").await;
     let mut cluster = Cluster::serving(2, &document(&backend)).await;
     let load = Load::start(vec![cluster.web(0).await, cluster.web(1).await], "a", "/", 100);
+    // It knows the fleet, but not the versions: they were lost.
+    let known = cluster.directory().join("control-plane");
     let empty = cluster.directory().join("another-control-plane");
     cluster.control_plane().kill();
+    std::fs::create_dir(&empty).unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([known.join("identity"), empty.join("identity")])
+        .status();
+    assert!(copied.unwrap().success());
+    let key = |directory: &Path| directory.with_extension("key");
+    std::fs::copy(key(&known), key(&empty)).unwrap();
     cluster.control_plane().restart_on(&empty).await;
     let other = Backend::start("other").await;
     cluster.put(&document(&other)).await;
@@ -174,7 +185,6 @@ async fn a_control_plane_without_the_history_is_declined() {
 
     // The one they know is followed again.
     cluster.control_plane().kill();
-    let known = cluster.directory().join("control-plane");
     cluster.control_plane().restart_on(&known).await;
     cluster.live_on_all(Version(1)).await;
 }

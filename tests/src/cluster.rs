@@ -41,7 +41,11 @@ impl Cluster {
     pub async fn add_proxy(&mut self, more: &[&str]) -> &mut Proxy {
         let name = format!("proxy-{}", self.proxies.len());
         let url = self.control_plane.sync_url();
-        self.proxies.push(Proxy::start(self.scratch.path(), &name, &url, more).await);
+        let token = self.scratch.path().join(format!("{name}.token"));
+        std::fs::write(&token, self.control_plane.token(&name).await).expect("a token file");
+        let token = token.display().to_string();
+        let more = [&["--join-token-file", &token], more].concat();
+        self.proxies.push(Proxy::start(self.scratch.path(), &name, &url, &more).await);
         self.proxies.last_mut().expect("the proxy that was just added")
     }
 

@@ -82,7 +82,7 @@ impl ControlPlane {
 
     /// Where proxies connect.
     pub fn sync_url(&self) -> String {
-        format!("http://{}", self.sync)
+        format!("https://{}", self.sync)
     }
 
     /// Where operators ask.
@@ -155,6 +155,15 @@ impl ControlPlane {
     /// Commits a document on top of whatever is current.
     pub async fn put(&self, document: &str) -> Result<Committed, Problem> {
         outcome(self.put_request(document).send().await.expect("an answer")).await
+    }
+
+    /// A token that lets the proxy called `name` join.
+    pub async fn token(&self, name: &str) -> String {
+        let body = format!("{{\"name\":\"{name}\"}}");
+        let request = self.request(Method::POST, "/api/v1/tokens").body(body);
+        let created: Value =
+            request.send().await.expect("an answer").json().await.expect("a token");
+        created["token"].as_str().expect("a token").to_owned()
     }
 
     /// How the proxies stand.

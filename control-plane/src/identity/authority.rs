@@ -272,7 +272,7 @@ mod tests {
                 assert!(at > 150, "byte {at}");
             }
         }
-        assert!(authority.issue_proxy(&[0; MAX_REQUEST + 1], "p", now, DAY).is_err());
+        assert!(authority.issue_proxy(&vec![0; MAX_REQUEST + 1], "p", now, DAY).is_err());
     }
 
     #[test]

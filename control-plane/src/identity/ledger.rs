@@ -362,7 +362,11 @@ fn free_name(proxies: &BTreeMap<String, ProxyRecord>, wanted: &str) -> String {
     if !proxies.contains_key(&base) {
         return base;
     }
-    (2u64..).map(|n| format!("{base}-{n}")).find(|name| !proxies.contains_key(name)).unwrap_or(base)
+    // There are fewer proxies than numbers to try.
+    (2..=MOST + 2)
+        .map(|n| format!("{base}-{n}"))
+        .find(|name| !proxies.contains_key(name))
+        .unwrap_or(base)
 }
 
 fn authority_key() -> Key {

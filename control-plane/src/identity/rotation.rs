@@ -49,7 +49,7 @@ pub fn step(state: &State, fleet: &[Member], now: i64, life: Duration) -> Step {
         |name: &str| fleet.iter().any(|m| m.name == name && Some(&m.authority_key) == key.as_ref());
     let members = state.proxies.values().filter(|proxy| proxy.revoked.is_none());
     let all_renewed = members.into_iter().all(|proxy| renewed(&proxy.name));
-    let all_ended = now > authorities.since + life.as_secs() as i64 + LAPSE;
+    let all_ended = now > authorities.since + life.as_secs().cast_signed() + LAPSE;
     if all_renewed || all_ended { Step::Retire } else { Step::Wait }
 }
 
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(step(&state, &[member(5, old)], 0, LIFE), Step::Wait);
         assert_eq!(step(&state, &[], 0, LIFE), Step::Wait, "it may come back");
         assert_eq!(step(&state, &[member(5, new)], 0, LIFE), Step::Retire);
-        let late = LIFE.as_secs() as i64 + LAPSE + 1;
+        let late = LIFE.as_secs().cast_signed() + LAPSE + 1;
         assert_eq!(step(&state, &[], late, LIFE), Step::Retire);
     }
 }

@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+mod checkpoint;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cursor;
@@ -23,6 +24,7 @@ mod lineage;
 mod log;
 mod memory;
 mod record;
+mod stream;
 
 use std::collections::HashSet;
 

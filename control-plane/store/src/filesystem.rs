@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod recording;
 
 use std::{
     fmt::Debug,

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 #[cfg(test)]
-pub(crate) use crate::index::tree::Rows;
+pub(crate) use crate::index::tree::{Content, Rows};
 use crate::{
     Key, StoreError, Version,
     checkpoint::{Checkpoint, format::Held},

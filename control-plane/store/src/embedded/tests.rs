@@ -1,6 +1,8 @@
 //! The store on disk: every promise of a store, starts, and the index.
 
-use std::{fs, sync::Arc};
+mod crash;
+
+use std::fs;
 
 use proptest::{
     collection::{btree_map, vec},

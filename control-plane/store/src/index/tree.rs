@@ -30,12 +30,17 @@ pub(crate) enum Tree {
     Memory(Rows),
 }
 
-/// What a tree in memory holds, and held whenever it was flushed.
+/// What a tree in memory holds.
+#[cfg(test)]
+pub(crate) type Content = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A tree in memory, and what it held whenever it was flushed, in the time of a disk.
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rows {
-    pub(crate) now: Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>,
-    pub(crate) flushed: Arc<Mutex<Vec<BTreeMap<Vec<u8>, Vec<u8>>>>>,
+    pub(crate) now: Arc<Mutex<Content>>,
+    pub(crate) flushed: Arc<Mutex<Vec<(usize, Content)>>>,
+    pub(crate) disk: crate::filesystem::recording::Recording,
 }
 
 impl Tree {
@@ -142,7 +147,7 @@ impl Tree {
             #[cfg(test)]
             Self::Memory(rows) => {
                 let now = rows.now.lock().unwrap().clone();
-                rows.flushed.lock().unwrap().push(now);
+                rows.flushed.lock().unwrap().push((rows.disk.count(), now));
                 Ok(())
             }
         }

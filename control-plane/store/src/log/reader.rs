@@ -141,7 +141,7 @@ impl Reader {
             Place::Checkpoint(version) => self.checkpoints.join(checkpoint::file_name(version)),
         };
         let file = self.open(&path)?;
-        let damaged = || corrupt(&path, location.offset, "a value is not the one written there");
+        let damaged = || misplaced(&path, location.offset, "a value is not the one written there");
         let end = location.offset.saturating_add(u64::from(location.size));
         if u64::from(location.size) > MAX_COMMIT_SIZE || end > size(&*file, &path)? {
             return Err(damaged());
@@ -164,8 +164,8 @@ impl Reader {
             .map_err(|e| unreadable(&path, e))?;
         match found {
             Ok(entry) if entry.location == location => Ok(entry.summary.into_record(location.hash)),
-            Ok(_) => Err(corrupt(&path, location.offset, "the record is not the one written")),
-            Err(flaw) => Err(corrupt(&path, location.offset, flaw)),
+            Ok(_) => Err(misplaced(&path, location.offset, "the record is not the one written")),
+            Err(flaw) => Err(misplaced(&path, location.offset, flaw)),
         }
     }
 
@@ -277,5 +277,17 @@ pub(crate) fn corrupt(path: &Path, offset: u64, what: &str) -> StoreError {
         offset,
         what: what.to_owned(),
         help: "restore the data directory from a backup".to_owned(),
+    }
+}
+
+/// Builds the error for something that is not where the index says.
+fn misplaced(path: &Path, offset: u64, what: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        offset,
+        what: what.to_owned(),
+        help: "stop, move the directory `index` away and start, to have the index rebuilt; \
+               should that not help, restore the data directory from a backup"
+            .to_owned(),
     }
 }

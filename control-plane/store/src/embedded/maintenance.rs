@@ -73,7 +73,7 @@ impl Shared {
 
     fn make(&self, state: &mut Maintenance) -> Result<Version, StoreError> {
         let result = self.make_durable(state).and_then(|version| {
-            if !state.is_doubtful {
+            if !state.is_doubtful && version > self.base() {
                 self.forget(version)?;
             }
             Ok(version)

@@ -1,6 +1,9 @@
 //! The store on disk: every promise of a store, starts, and the index.
 
+mod backup;
+mod checkpoints;
 mod crash;
+mod damage;
 
 use std::fs;
 

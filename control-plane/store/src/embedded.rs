@@ -90,16 +90,15 @@ impl Settings {
 
     /// Keeps the data in a directory, with defaults for the rest.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             directory: directory.into(),
             segment_size: Self::SEGMENT_SIZE,
             parent: None,
             checkpoint_every: 256,
-            checkpoint_age: DAY,
+            checkpoint_age: Duration::from_hours(24),
             checkpoints_kept: 7,
             kept_versions: 10_000,
-            kept_for: 30 * DAY,
+            kept_for: Duration::from_hours(30 * 24),
             ballast_size: Self::BALLAST_SIZE,
         }
     }

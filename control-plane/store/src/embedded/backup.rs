@@ -163,19 +163,16 @@ pub(super) fn restore(backup: &mut dyn Read, directory: &Path) -> Result<Restore
         publish(directory).map_err(unavailable("put a restored store into", directory))?;
         Ok(restored)
     });
-    match &result {
-        Ok(restored) => {
-            info!(lineage = %restored.lineage.id, head = %restored.head, "backup restored");
+    if let Ok(restored) = &result {
+        info!(lineage = %restored.lineage.id, head = %restored.head, "backup restored");
+    } else {
+        // The error at hand says more than one about the clearing up.
+        let _ = clear(directory);
+        if !had_lock {
+            let _ = fs::remove_file(directory.join("lock"));
         }
-        Err(_) => {
-            // The error at hand says more than one about the clearing up.
-            let _ = clear(directory);
-            if !had_lock {
-                let _ = fs::remove_file(directory.join("lock"));
-            }
-            for path in missing.into_iter().filter(|path| !path.as_os_str().is_empty()) {
-                let _ = fs::remove_dir(path);
-            }
+        for path in missing.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            let _ = fs::remove_dir(path);
         }
     }
     drop(lock);

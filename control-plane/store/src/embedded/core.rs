@@ -152,11 +152,9 @@ impl Shared {
     fn read<T>(&self, read: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
         loop {
             let base = self.base();
-            match read() {
-                Err(error) if base == self.base() => return Err(error),
-                Err(_) => {}
-                Ok(value) if base == self.base() => return Ok(value),
-                Ok(_) => {}
+            let result = read();
+            if base == self.base() {
+                return result;
             }
         }
     }

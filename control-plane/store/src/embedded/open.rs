@@ -95,15 +95,12 @@ impl Shared {
             segment_size: settings.segment_size,
             parent: settings.parent,
         };
-        let anchor = match log::lineage(&*file_system, &log_directory)? {
-            Some(lineage) => {
-                let reader = Reader::new(Arc::clone(&file_system), &log_settings, lineage);
-                Checkpoints::new(reader).newest()?
-            }
-            None => {
-                refuse_orphans(&*file_system, &log_directory, &checkpoint_directory)?;
-                None
-            }
+        let anchor = if let Some(lineage) = log::lineage(&*file_system, &log_directory)? {
+            let reader = Reader::new(Arc::clone(&file_system), &log_settings, lineage);
+            Checkpoints::new(reader).newest()?
+        } else {
+            refuse_orphans(&*file_system, &log_directory, &checkpoint_directory)?;
+            None
         };
         let mut agrees = known.is_some();
         let mut compare = |entry: &Entry| {

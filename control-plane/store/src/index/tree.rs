@@ -17,6 +17,9 @@ const CACHE_SIZE: u64 = 16 * 1024 * 1024;
 /// Changes that happen together: a name with its new content, or to be removed.
 pub(crate) type Batch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
+/// Is told a name and its content.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// The name and content of a row.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
@@ -93,7 +96,7 @@ impl Tree {
         &self,
         path: &Path,
         prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         match self {
             Self::Sled(database) => {

@@ -177,7 +177,7 @@ async fn old_commits_are_forgotten_and_what_they_left_is_not() {
 #[tokio::test]
 async fn young_commits_are_kept_however_many_there_are() {
     let directory = TempDir::new().unwrap();
-    let settings = Settings { kept_for: Duration::from_secs(60), ..frugal(directory.path()) };
+    let settings = Settings { kept_for: Duration::from_mins(1), ..frugal(directory.path()) };
     let store = EmbeddedStore::open(settings).await.unwrap();
     fill(&store, 40).await;
     assert_eq!(store.record(Version(1)).await.unwrap().version, Version(1));

@@ -34,7 +34,11 @@ fn open_image(image: &Image, content: &Content) -> Result<Shared, StoreError> {
 fn change(version: u64) -> Commit {
     let text = format!("value {version}");
     let once = format!("once/{}", version / 6);
-    commit(&[("a", Some(&text)), (&once, Some(&text)), ("b", (version % 3 > 0).then_some("b"))])
+    commit(&[
+        ("a", Some(&text)),
+        (&once, Some(&text)),
+        ("b", (!version.is_multiple_of(3)).then_some("b")),
+    ])
 }
 
 fn key(name: &str) -> Key {

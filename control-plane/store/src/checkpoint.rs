@@ -27,7 +27,8 @@ use crate::{
 
 const SUFFIX: &str = ".ckpt";
 const BUFFER: usize = 64 * 1024;
-const HELP: &str = "remove it: an older checkpoint and the commit log serve as well";
+const HELP: &str = "stop, move it away and start: an older checkpoint and the commit log may serve \
+                    as well; should they not, restore the data directory from a backup";
 
 /// The name of a checkpoint that is not durable yet.
 const UNFINISHED: &str = "checkpoint.new";

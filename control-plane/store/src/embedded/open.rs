@@ -77,7 +77,6 @@ impl Shared {
         let (log_directory, checkpoint_directory) =
             (directory.join("log"), directory.join("checkpoints"));
         prepare(&*file_system, &directory, [&log_directory, &checkpoint_directory])?;
-        ballast(&*file_system, &directory, settings.ballast_size);
         let index = match place.open().and_then(|index| Ok((index.head()?, index.base()?, index))) {
             Ok(index) => Some(index),
             // Building another would meet the same obstacle, with more of the disk taken.
@@ -148,6 +147,8 @@ impl Shared {
             }
         };
         let base = index.base()?;
+        // Last, so that it takes no room from what matters.
+        ballast(&*file_system, &directory, settings.ballast_size);
         Ok(Self {
             reader: log.reader().clone(),
             heads: watch::Sender::new(log.head()),

@@ -131,3 +131,24 @@ async fn a_ballast_is_set_aside_and_made_again_at_the_next_start() {
     assert!(!path.exists());
     fill(&store, 1).await;
 }
+
+#[tokio::test]
+async fn a_broken_disk_refuses_the_commit_and_acknowledges_nothing_it_loses() {
+    for (call, is_poisoned) in [(Call::Append, false), (Call::SyncData, true)] {
+        let directory = TempDir::new().unwrap();
+        let disk = Faulty::default();
+        let settings = settings(directory.path());
+        let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings).await.unwrap();
+        fill(&store, 2).await;
+        disk.fail(call, 0, EIO);
+        let refused = store.commit(Version(2), commit(&[("a", Some("lost"))])).await.unwrap_err();
+        let log = directory.path().join("log");
+        let text = refused.to_string();
+        assert!(text.contains(log.to_str().unwrap()) && text.contains("check the disk"), "{text}");
+        let next = store.commit(Version(2), commit(&[("a", Some("next"))])).await;
+        assert_eq!(next.is_err(), is_poisoned, "{call:?}");
+        let before = contents(&store).await;
+        drop(store);
+        assert_eq!(contents(&open(directory.path()).await).await, before, "{call:?}");
+    }
+}

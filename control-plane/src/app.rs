@@ -68,8 +68,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             .with_context(|| format!("could not make {}", parent.display()))?;
     }
     let key = secrets::key(&key_file, directory)?;
-    let store = sealed(directory, &key).await?;
-    let identities = sealed(&directory.join("identity"), &key).await?;
+    let store = sealed(directory, &key, settings.ballast).await?;
+    let identities = sealed(&directory.join("identity"), &key, 0).await?;
     let ledger = Arc::new(Ledger::open(identities, settings.proxy_certificate_life).await?);
     let held_by = match &settings.config {
         Some(file) => Some(config_file::apply(&*store, file).await?),
@@ -155,8 +155,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// A store in a directory, sealed with a key.
-async fn sealed(directory: &Path, key: &SealKey) -> anyhow::Result<Arc<dyn Store>> {
-    let store = EmbeddedStore::open(embedded::Settings::new(directory)).await?;
+async fn sealed(directory: &Path, key: &SealKey, ballast: u64) -> anyhow::Result<Arc<dyn Store>> {
+    let settings =
+        embedded::Settings { ballast_size: ballast, ..embedded::Settings::new(directory) };
+    let store = EmbeddedStore::open(settings).await?;
     Ok(Arc::new(SealedStore::new(Arc::new(store), key.clone())))
 }
 

@@ -44,6 +44,16 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "LB_CONTROL_PLANE_SECRETS_KEY_FILE")]
     pub secrets_key_file: Option<PathBuf>,
 
+    /// How much of the disk is held back, to be given up when it runs full; 0 holds back nothing
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = size,
+        env = "LB_CONTROL_PLANE_BALLAST"
+    )]
+    pub ballast: u64,
+
     /// How long the certificate of a proxy lives; it is renewed at half of that
     #[arg(
         long,
@@ -84,6 +94,13 @@ impl From<LogFormat> for Format {
             LogFormat::Text => Self::Text,
             LogFormat::Json => Self::Json,
         }
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match lb_model::value::ByteSize::parse(text) {
+        Ok(size) => Ok(size.0),
+        Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
     }
 }
 

@@ -24,8 +24,16 @@ pub struct ControlPlane {
 /// The arguments of a control plane with its data in `data`.
 pub fn arguments(data: &Path) -> Vec<String> {
     let data = data.display().to_string();
-    let arguments =
-        ["--data-dir", &data, "--admin-addr", "127.0.0.1:0", "--sync-addr", "127.0.0.1:0"];
+    let arguments = [
+        "--data-dir",
+        &data,
+        "--admin-addr",
+        "127.0.0.1:0",
+        "--sync-addr",
+        "127.0.0.1:0",
+        "--ballast",
+        "0",
+    ];
     arguments.map(str::to_owned).to_vec()
 }
 

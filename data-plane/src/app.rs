@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
     admin::Admin,
-    apply::{Applier, State},
+    apply::{Applier, Budget, State},
     boot::Boot,
     identity::{Identity, material::Keys},
     metrics::ApplyMetrics,
@@ -81,6 +81,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(workers) = settings.workers {
         options.workers = workers.into();
     }
+    let workers = options.workers;
     let runtime = Runtime::start(options)?;
     let handle = runtime.handle();
     let state = Arc::new(Mutex::new(State::default()));
@@ -89,6 +90,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         runtime,
         last_good,
         Boot::open(directory),
+        Budget { bytes: settings.memory_budget, workers },
         Arc::clone(&state),
         Arc::clone(&metrics),
     );

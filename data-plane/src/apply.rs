@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     boot::{Boot, Content, SURVIVED},
+    budget,
     metrics::ApplyMetrics,
     runtime::{Runtime, compile},
     sync::{last_good::LastGood, session::Running},
@@ -32,11 +33,37 @@ pub struct Applier {
     runtime: Runtime,
     last_good: LastGood,
     boot: Boot,
+    budget: Budget,
     /// When what serves was activated, until that has been survived.
     activated: Option<Instant>,
     current: Option<(Arc<ResourceSet>, Arc<Config>)>,
     state: Arc<Mutex<State>>,
     metrics: Arc<ApplyMetrics>,
+}
+
+/// The memory that a version may be expected to need.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// In bytes.
+    pub bytes: u64,
+    /// Over how many workers.
+    pub workers: usize,
+}
+
+impl Budget {
+    fn check(self, set: &ResourceSet) -> Result<(), Vec<v1::ResourceError>> {
+        let needed = budget::estimate(set, self.workers);
+        if needed <= self.bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "the version needs about {} MiB of memory, this proxy gives it {} MiB; raise \
+             --memory-budget if the machine has it",
+            needed >> 20,
+            self.bytes >> 20
+        );
+        Err(vec![fault("version", "", ErrorCode::LimitExceeded, message)])
+    }
 }
 
 /// What serves, for whoever asks.
@@ -65,10 +92,11 @@ impl Applier {
         runtime: Runtime,
         last_good: LastGood,
         boot: Boot,
+        budget: Budget,
         state: Arc<Mutex<State>>,
         metrics: Arc<ApplyMetrics>,
     ) -> Self {
-        Self { runtime, last_good, boot, activated: None, current: None, state, metrics }
+        Self { runtime, last_good, boot, budget, activated: None, current: None, state, metrics }
     }
 
     /// What this proxy backed out of by itself.
@@ -172,6 +200,7 @@ impl Applier {
         next: &Running,
         validated: impl AsyncFnOnce(),
     ) -> Result<(), Vec<v1::ResourceError>> {
+        self.budget.check(&next.resources)?;
         let set = Arc::clone(&next.resources);
         let previous = self.current.clone();
         let serving = self.runtime.handle().snapshot();
@@ -271,6 +300,7 @@ const fn reason(code: ErrorCode) -> &'static str {
         ErrorCode::Invalid => "invalid",
         ErrorCode::BindFailed => "bind_failed",
         ErrorCode::Internal => "internal",
+        ErrorCode::LimitExceeded => "limit_exceeded",
         _ => "other",
     }
 }

@@ -16,6 +16,7 @@ pub mod admin;
 pub mod app;
 pub mod apply;
 pub mod boot;
+pub mod budget;
 pub mod drain;
 pub mod identity;
 pub mod listener;

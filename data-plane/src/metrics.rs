@@ -19,6 +19,7 @@ pub struct ApplyMetrics {
     invalid: AtomicU64,
     bind_failed: AtomicU64,
     internal: AtomicU64,
+    limit_exceeded: AtomicU64,
     other: AtomicU64,
     not_persisted: AtomicU64,
     last_success: AtomicI64,
@@ -35,6 +36,7 @@ impl ApplyMetrics {
             "invalid" => &self.invalid,
             "bind_failed" => &self.bind_failed,
             "internal" => &self.internal,
+            "limit_exceeded" => &self.limit_exceeded,
             _ => &self.other,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -220,6 +222,7 @@ fn configuration(
         ("invalid", &apply.invalid),
         ("bind_failed", &apply.bind_failed),
         ("internal", &apply.internal),
+        ("limit_exceeded", &apply.limit_exceeded),
         ("other", &apply.other),
         ("not_persisted", &apply.not_persisted),
     ] {

@@ -47,6 +47,16 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "LB_DATA_PLANE_JOIN_TOKEN_FILE")]
     pub join_token_file: Option<PathBuf>,
 
+    /// The most memory that a version may be expected to need; larger ones are refused
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "1GiB",
+        value_parser = size,
+        env = "LB_DATA_PLANE_MEMORY_BUDGET"
+    )]
+    pub memory_budget: u64,
+
     /// Follow a control plane whose history is not the one this proxy has followed so far
     #[arg(long, env = "LB_DATA_PLANE_ADOPT_LINEAGE")]
     pub adopt_lineage: bool,
@@ -143,6 +153,13 @@ fn name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a name has 1 to 64 letters, digits, `-`, `_` and `.`".to_owned())
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match lb_model::value::ByteSize::parse(text) {
+        Ok(size) => Ok(size.0),
+        Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
     }
 }
 

@@ -300,3 +300,29 @@ async fn versions_in_quick_succession_end_with_the_newest_everywhere() {
     assert_eq!(roots[0].as_ref().unwrap()["root"], roots[1].as_ref().unwrap()["root"]);
     tokio::time::timeout(Duration::from_secs(5), cluster.control_plane().stop()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_version_that_needs_more_memory_than_a_proxy_gives_is_refused() {
+    let backend = Backend::start("a").await;
+    let mut cluster = Cluster::start(1).await;
+    cluster.add_proxy(&["--memory-budget", "32KiB"]).await;
+    let routes: String =
+        (0..50).map(|n| format!("  r{n}: {{ rule: Host(`h{n}.example`) }}\n")).collect();
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         backends: {{ a: {{ url: \"{}\" }} }}\nroutes:\n{routes}",
+        backend.url()
+    );
+    let committed = cluster.put(&document).await;
+    let refused = eventually("one proxy refuses, the other serves", async || {
+        let list = cluster.control_plane().proxies().await;
+        let state = |state| list.proxies.iter().find(|proxy| proxy.state == state).cloned();
+        match (state(SyncState::Synced), state(SyncState::Rejected)) {
+            (Some(synced), Some(refused)) if synced.version == committed.version => Ok(refused),
+            _ => Err(format!("{list:?}")),
+        }
+    })
+    .await;
+    assert_eq!(refused.errors[0].code, "limit_exceeded");
+    assert!(refused.errors[0].message.contains("--memory-budget"), "{refused:?}");
+}

@@ -105,6 +105,10 @@ pub(crate) enum Command {
     /// Let proxies into the fleet: tokens, each good for one
     #[command(visible_alias = "token")]
     Tokens(Tokens),
+    /// Save everything the control plane keeps; worth nothing without its key file
+    Backup(Backup),
+    /// Fill a new control plane's data directory from a backup
+    Restore(Restore),
     /// Show or replace the authority that signs the fleet's certificates
     Authority(Authority),
     /// List backends and how they are
@@ -274,6 +278,32 @@ pub(crate) enum TokensAction {
         #[arg(value_name = "ID")]
         id: String,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl backup fleet.lbk
+  lbctl backup - | ssh elsewhere 'cat > fleet.lbk'
+
+The file is sealed with the control plane's key file (DATA_DIR.key): keep both, and apart.")]
+pub(crate) struct Backup {
+    /// Where to; `-` for standard output
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cp fleet.key /var/lib/lb.key && lbctl restore fleet.lbk --data-dir /var/lib/lb
+
+The history goes on under a new lineage that names the old one; proxies of the fleet follow it.")]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The data directory to make; it must be empty or missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use crate::exit::{Exit, Failure};
 
 const CONNECT: Duration = Duration::from_secs(5);
+/// For a backup, which may be large.
+const BACKUP: Duration = Duration::from_mins(30);
 const WHOLE: Duration = Duration::from_secs(30);
 
 /// A control plane.
@@ -132,6 +134,29 @@ impl Client {
     pub(crate) async fn revoke_proxy(&self, id: &str, author: &str) -> Answer<serde_json::Value> {
         let path = ["api", "v1", "proxies", id, "revoke"];
         self.send(self.request(Method::POST, &path).query(&[("author", author)])).await
+    }
+
+    /// Fetches a backup and hands it over piece by piece.
+    pub(crate) async fn backup(
+        &self,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<u64, Failure> {
+        let request = self.request(Method::GET, &["api", "v1", "backup"]).timeout(BACKUP);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+            return Err(self.refusal(status, &body).into());
+        }
+        let mut size = 0;
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            take(&part).map_err(|error| {
+                let why = crate::source::reason(&error);
+                Failure::new(format!("could not write the backup: {why}"))
+            })?;
+            size += part.len() as u64;
+        }
+        Ok(size)
     }
 
     /// Makes a token.

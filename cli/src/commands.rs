@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 mod authority;
 mod backends;
+mod backup;
 pub(crate) mod check;
 mod get;
 mod history;
@@ -42,6 +43,8 @@ pub(crate) async fn run(
         Command::Proxies(proxies) => {
             proxies::run(&Client::new(server)?, &proxies, environment, output).await
         }
+        Command::Backup(settings) => backup::save(&Client::new(server)?, &settings, output).await,
+        Command::Restore(settings) => backup::restore(&settings, environment, output),
         Command::Tokens(tokens) => {
             tokens::run(&Client::new(server)?, &tokens, environment, output).await
         }

@@ -4,7 +4,7 @@
 //! watches: whoever dies takes the rest down, with its last words shown. Nothing it started
 //! outlives it, save when it is itself killed by SIGKILL; the next run then names what is left.
 
-mod binaries;
+pub(crate) mod binaries;
 mod demo;
 mod fleet;
 mod server;

@@ -21,8 +21,8 @@ use lb_store::Store;
 
 use self::error::ApiError;
 use crate::{
-    identity::ledger::Ledger, metrics::Metrics, report::Reports, snapshot::SnapshotCache,
-    sync::registry::Registry,
+    backup::Stores, identity::ledger::Ledger, metrics::Metrics, report::Reports,
+    snapshot::SnapshotCache, sync::registry::Registry,
 };
 
 /// The largest request body, in bytes.
@@ -46,6 +46,8 @@ pub struct Admin {
     pub held_by: Option<String>,
     /// Who belongs to the fleet.
     pub ledger: Arc<Ledger>,
+    /// The stores themselves, for backups.
+    pub stores: Stores,
     /// When the control plane started.
     pub started: Instant,
 }
@@ -60,6 +62,7 @@ pub fn router(admin: Shared) -> Router {
         .route("/api/v1/versions/{version}/restore", post(versions::restore))
         .route("/api/v1/proxies", get(fleet::proxies))
         .route("/api/v1/proxies/{name}/revoke", post(identity::revoke_proxy))
+        .route("/api/v1/backup", get(fleet::backup))
         .route("/api/v1/tokens", get(identity::tokens).post(identity::create_token))
         .route("/api/v1/tokens/{id}", delete(identity::revoke_token))
         .route("/api/v1/authority", get(identity::authority))

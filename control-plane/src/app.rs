@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use lb_model::{resource::HashKey, seal::SealKey};
+use lb_model::resource::HashKey;
 use lb_proto::v1::{
     config_sync_server::ConfigSyncServer, enrollment_server::EnrollmentServer,
     identity_server::IdentityServer, telemetry_server::TelemetryServer,
@@ -20,6 +20,7 @@ use tonic::transport::Server;
 
 use crate::{
     admin::{self, Admin},
+    backup::{self, Stores},
     config_file,
     identity::{ledger::Ledger, rotation, service::IdentityService},
     metrics::Metrics,
@@ -48,6 +49,9 @@ const SMALL: usize = 64 << 10;
 ///
 /// When it cannot start, or a part of it ends by itself.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    if let Some(file) = &settings.restore {
+        return Ok(backup::restore(file, &settings.data_dir)?);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("control-plane")
@@ -68,8 +72,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             .with_context(|| format!("could not make {}", parent.display()))?;
     }
     let key = secrets::key(&key_file, directory)?;
-    let store = sealed(directory, &key, settings.ballast).await?;
-    let identities = sealed(&directory.join("identity"), &key, 0).await?;
+    let stores = Stores {
+        configuration: open(directory, settings.ballast).await?,
+        identity: open(&directory.join("identity"), 0).await?,
+        directory: directory.clone(),
+    };
+    let seal = |inner: &Arc<EmbeddedStore>| -> Arc<dyn Store> {
+        Arc::new(SealedStore::new(Arc::clone(inner) as Arc<dyn Store>, key.clone()))
+    };
+    let (store, identities) = (seal(&stores.configuration), seal(&stores.identity));
     let ledger = Arc::new(Ledger::open(identities, settings.proxy_certificate_life).await?);
     let held_by = match &settings.config {
         Some(file) => Some(config_file::apply(&*store, file).await?),
@@ -134,6 +145,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         fault,
         held_by,
         ledger,
+        stores,
         started: Instant::now(),
     };
     let admin = axum::serve(admin_listener, admin::router(Arc::new(admin)))
@@ -154,12 +166,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A store in a directory, sealed with a key.
-async fn sealed(directory: &Path, key: &SealKey, ballast: u64) -> anyhow::Result<Arc<dyn Store>> {
+async fn open(directory: &Path, ballast: u64) -> anyhow::Result<Arc<EmbeddedStore>> {
     let settings =
         embedded::Settings { ballast_size: ballast, ..embedded::Settings::new(directory) };
-    let store = EmbeddedStore::open(settings).await?;
-    Ok(Arc::new(SealedStore::new(Arc::new(store), key.clone())))
+    Ok(Arc::new(EmbeddedStore::open(settings).await?))
 }
 
 async fn bind(address: SocketAddr, who: &str, flag: &str) -> anyhow::Result<TcpListener> {

@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod backup;
 pub mod config_file;
 pub mod identity;
 pub mod metrics;

@@ -64,6 +64,10 @@ pub struct Settings {
     )]
     pub proxy_certificate_life: Duration,
 
+    /// Fill the empty data directory from a backup, and exit
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
+
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "LB_CONTROL_PLANE_LOG_LEVEL")]
     pub log_level: String,

@@ -10,6 +10,7 @@
 )]
 
 mod backends;
+mod backup;
 mod config_api;
 mod delta_equals_full;
 mod examples;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
+    body::Body,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -14,8 +15,10 @@ use lb_model::{
     api::{BackendList, HealthView, ProxyList},
 };
 use lb_telemetry::SOFTWARE_VERSION;
+use tokio_util::io::ReaderStream;
 
 use super::{Admin, Shared, error::ApiError};
+use crate::backup;
 
 pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyList>, ApiError> {
     let version = admin.store.head().await?;
@@ -80,6 +83,24 @@ pub(super) async fn metrics(State(admin): State<Shared>) -> Response {
     admin.metrics.in_sync.set(i64::try_from(counts.in_sync).unwrap_or(i64::MAX));
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], admin.metrics.render()).into_response()
+}
+
+/// Everything that is kept, in one file; sealed, so worth nothing without the key file.
+pub(super) async fn backup(State(admin): State<Shared>) -> Result<Response, ApiError> {
+    let stores = admin.stores.clone();
+    let written = tokio::task::spawn_blocking(move || backup::write(&stores)).await;
+    let file = written.map_err(|error| error.to_string()).and_then(|file| {
+        file.map_err(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+    });
+    let file = file.map_err(|detail| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
+    })?;
+    let stream = ReaderStream::new(tokio::fs::File::from_std(file));
+    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((kind, Body::from_stream(stream)).into_response())
 }
 
 pub(super) async fn alive() -> Json<serde_json::Value> {

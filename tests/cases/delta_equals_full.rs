@@ -250,8 +250,16 @@ fn identity() -> proxy::Identity {
     }
 }
 
+/// How many histories are tried; `PROPTEST_CASES` asks for another number.
+fn histories() -> ProptestConfig {
+    const USUAL: u32 = 256;
+    let config = ProptestConfig::default();
+    let cases = if config.cases == USUAL { 10_000 } else { config.cases };
+    ProptestConfig { cases, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(histories())]
 
     #[test]
     fn any_history_ends_with_what_a_full_push_gives(

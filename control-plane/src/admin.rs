@@ -48,6 +48,8 @@ pub struct Admin {
     pub ledger: Arc<Ledger>,
     /// The stores themselves, for backups.
     pub stores: Stores,
+    /// What is wrong with them on the disk.
+    pub scrubbed: scrub::Fault,
     /// When the control plane started.
     pub started: Instant,
 }

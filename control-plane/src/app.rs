@@ -26,6 +26,7 @@ use crate::{
     metrics::Metrics,
     pipeline::Pipeline,
     report::Reports,
+    scrub,
     secrets::{self, SealedStore},
     settings::Settings,
     snapshot::SnapshotCache,
@@ -108,6 +109,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         fault: Arc::clone(&fault),
     };
     let pipeline = tokio::spawn(pipeline.run(stop.clone()));
+    let scrubbed = scrub::Fault::default();
+    tokio::spawn(scrub::run(stores.clone(), Arc::clone(&scrubbed), stop.clone()));
 
     let service = SyncService {
         identity,
@@ -146,6 +149,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         held_by,
         ledger,
         stores,
+        scrubbed,
         started: Instant::now(),
     };
     let admin = axum::serve(admin_listener, admin::router(Arc::new(admin)))

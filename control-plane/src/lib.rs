@@ -16,6 +16,7 @@ pub mod identity;
 pub mod metrics;
 pub mod pipeline;
 pub mod report;
+pub mod scrub;
 pub mod secrets;
 pub mod settings;
 pub mod snapshot;

@@ -1,6 +1,6 @@
 //! What the fleet does: proxies, backends, health, metrics.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use axum::{
     Json,
@@ -48,9 +48,13 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
     let proxies = admin.registry.counts(snapshot);
     let backends = admin.reports.counts(config, Timestamp::now());
     let mut components = BTreeMap::new();
-    let store = head.as_ref().map_or_else(ToString::to_string, |_| "ok".to_owned());
+    let scrubbed = admin.scrubbed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let store = match &head {
+        Ok(_) => scrubbed.unwrap_or_else(|| "ok".to_owned()),
+        Err(error) => error.to_string(),
+    };
     let configuration = admin.fault().unwrap_or_else(|| "ok".to_owned());
-    let well = configuration == "ok";
+    let well = configuration == "ok" && store == "ok";
     components.insert("store".to_owned(), store);
     components.insert("configuration".to_owned(), configuration);
     let status = if head.is_err() {
@@ -114,6 +118,6 @@ pub(super) async fn ready(State(admin): State<Shared>) -> Result<Response, ApiEr
 
 impl Admin {
     fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

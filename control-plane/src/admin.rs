@@ -21,7 +21,7 @@ use lb_store::Store;
 
 use self::error::ApiError;
 use crate::{
-    backup::Stores, identity::ledger::Ledger, metrics::Metrics, report::Reports,
+    backup::Stores, identity::ledger::Ledger, metrics::Metrics, report::Reports, scrub,
     snapshot::SnapshotCache, sync::registry::Registry,
 };
 

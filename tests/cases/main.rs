@@ -17,6 +17,7 @@ mod first_request;
 mod fleet;
 mod golden;
 mod hostile;
+mod identity;
 mod lbctl;
 mod tidy;
 mod without_control_plane;

@@ -19,5 +19,6 @@ mod golden;
 mod hostile;
 mod identity;
 mod lbctl;
+mod poison;
 mod tidy;
 mod without_control_plane;

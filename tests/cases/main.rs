@@ -20,5 +20,6 @@ mod hostile;
 mod identity;
 mod lbctl;
 mod poison;
+mod secrets;
 mod tidy;
 mod without_control_plane;

@@ -336,6 +336,34 @@ async fn the_authority_is_replaced_while_the_fleet_serves() {
     load.stop().await.assert_clean();
 }
 
+#[tokio::test]
+async fn a_rotation_waits_for_a_proxy_that_is_away() {
+    let backend = Backend::start("a").await;
+    let mut cluster = Cluster::serving(2, &document(&backend, "/one")).await;
+    cluster.proxy(1).kill();
+    eventually("the control plane notices", async || {
+        match view(&mut cluster, "proxy-1").await.state {
+            SyncState::Disconnected => Ok(()),
+            other => Err(other.as_str().to_owned()),
+        }
+    })
+    .await;
+    let control_plane = cluster.control_plane();
+    control_plane.post("/api/v1/authority/rotate").await;
+    eventually("it waits", async || {
+        let said = control_plane.process().said();
+        if said.contains("authority waits proxies=[\"proxy-1\"]") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert_eq!(control_plane.get("/api/v1/authority").await["state"], "announced");
+    let again = control_plane.request(Method::POST, "/api/v1/authority/rotate").send().await;
+    assert_eq!(again.unwrap().status(), 409, "one at a time");
+    cluster.proxy(1).restart().await;
+    let after = steady(&mut cluster).await;
+    assert_eq!(after["trusted"].as_array().unwrap().len(), 1);
+    cluster.apply(&document(&backend, "/two")).await;
+}
+
 async fn steady(cluster: &mut Cluster) -> serde_json::Value {
     within(BACK, "the rotation has ended", async || {
         let now = cluster.control_plane().get("/api/v1/authority").await;

@@ -82,7 +82,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         Arc::new(SealedStore::new(Arc::clone(inner) as Arc<dyn Store>, key.clone()))
     };
     let (store, identities) = (seal(&stores.configuration), seal(&stores.identity));
-    let ledger = Arc::new(Ledger::open(identities, settings.proxy_certificate_life).await?);
+    let ledger = Ledger::open(identities, settings.proxy_certificate_life);
+    let ledger = Arc::new(ledger.await.with_context(|| {
+        format!("could not read the identity store with the key in {}", key_file.display())
+    })?);
     let held_by = match &settings.config {
         Some(file) => Some(config_file::apply(&*store, file).await?),
         None => None,

@@ -27,7 +27,7 @@ use crate::{
     report::Reporter,
     runtime::{Runtime, RuntimeOptions},
     settings::Settings,
-    sync::{client::Client, last_good::LastGood, session},
+    sync::{client::Client, last_good::LastGood, seal, session},
 };
 
 /// Changes of health that may wait to be reported.
@@ -66,7 +66,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let token = join_token(settings.join_token_file.as_deref())?;
     let credentials = Identity::open(Keys::in_directory(directory), token, wanted.clone())?;
     let proxy = credentials.name().unwrap_or(&wanted).to_owned();
-    let last_good = LastGood::open(directory.join("last-good"))?;
+    let seal_key = seal::key(directory)
+        .with_context(|| format!("could not keep a key in {}", directory.display()))?;
+    let last_good = LastGood::open(directory.join("last-good"), seal_key)?;
     let listener = TcpListener::bind(settings.admin_addr).await.with_context(|| {
         format!("could not listen on {}; choose another with --admin-addr", settings.admin_addr)
     })?;

@@ -6,4 +6,5 @@
 
 pub mod client;
 pub mod last_good;
+pub mod seal;
 pub mod session;

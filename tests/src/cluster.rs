@@ -21,8 +21,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a control plane and `proxies` proxies.
     pub async fn start(proxies: usize) -> Self {
+        Self::start_with(proxies, &[]).await
+    }
+
+    /// As [`Cluster::start`], with more flags for the control plane.
+    pub async fn start_with(proxies: usize, more: &[&str]) -> Self {
         let scratch = Scratch::new();
-        let control_plane = ControlPlane::start(scratch.path(), &[]).await;
+        let control_plane = ControlPlane::start(scratch.path(), more).await;
         let mut cluster = Self { control_plane, proxies: Vec::new(), scratch };
         for _ in 0..proxies {
             cluster.add_proxy(&[]).await;

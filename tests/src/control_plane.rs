@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lb_model::api::{Committed, Problem, ProxyList, YAML_TYPE};
+use lb_model::api::{Committed, Problem, ProxyList, TokenCreated, YAML_TYPE};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use crate::{
 pub struct ControlPlane {
     process: Process,
     data: PathBuf,
+    more: Vec<String>,
     admin: String,
     sync: String,
     http: reqwest::Client,
@@ -53,8 +54,9 @@ impl ControlPlane {
 
     /// As [`ControlPlane::start`], with its data in `data` and its log beside it.
     pub async fn start_in(data: &Path, more: &[&str]) -> Self {
+        let more: Vec<_> = more.iter().map(|&argument| argument.to_owned()).collect();
         let mut arguments = arguments(data);
-        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        arguments.extend(more.clone());
         let mut log = data.as_os_str().to_owned();
         log.push(".log");
         let process =
@@ -62,6 +64,7 @@ impl ControlPlane {
         let mut control_plane = Self {
             process,
             data: data.to_owned(),
+            more,
             admin: String::new(),
             sync: String::new(),
             http: http_client(),
@@ -136,6 +139,7 @@ impl ControlPlane {
             let at = arguments.iter().position(|argument| argument == flag).expect("the flag");
             address.clone_into(&mut arguments[at + 1]);
         }
+        arguments.extend(self.more.clone());
         self.process.set_arguments(arguments);
         self.process.restart();
         self.ready().await;
@@ -167,11 +171,20 @@ impl ControlPlane {
 
     /// A token that lets the proxy called `name` join.
     pub async fn token(&self, name: &str) -> String {
-        let body = format!("{{\"name\":\"{name}\"}}");
-        let request = self.request(Method::POST, "/api/v1/tokens").body(body);
-        let created: Value =
-            request.send().await.expect("an answer").json().await.expect("a token");
-        created["token"].as_str().expect("a token").to_owned()
+        self.make_token(&format!("{{\"name\":\"{name}\"}}")).await.token
+    }
+
+    /// A token as the body of the request asks for it.
+    pub async fn make_token(&self, body: &str) -> TokenCreated {
+        let request = self.request(Method::POST, "/api/v1/tokens").body(body.to_owned());
+        request.send().await.expect("an answer").json().await.expect("a token")
+    }
+
+    /// Asks for something to be done that must be possible.
+    pub async fn post(&self, path: &str) -> Value {
+        let response = self.request(Method::POST, path).send().await.expect("an answer");
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.expect("JSON")
     }
 
     /// How the proxies stand.

@@ -163,6 +163,8 @@ const PREFIX: &str = "spiffe://lb/proxy/";
 pub struct ProxyCertificate {
     /// What the proxy is called.
     pub name: String,
+    /// When it was made, in seconds since 1970.
+    pub issued_at: i64,
     /// When it ends, in seconds since 1970.
     pub not_after: i64,
     /// Who signed it: the key identifier of the authority.
@@ -190,6 +192,11 @@ pub fn read_proxy(der: &[u8]) -> Option<ProxyCertificate> {
         });
     Some(ProxyCertificate {
         name,
+        issued_at: certificate
+            .validity()
+            .not_before
+            .timestamp()
+            .saturating_add(CLOCK_SKEW.as_secs().cast_signed()),
         not_after: certificate.validity().not_after.timestamp(),
         authority_key: authority_key.unwrap_or_default(),
     })
@@ -250,6 +257,7 @@ mod tests {
         let chain = authority.issue_proxy(&request(&key), "proxy-1", now, DAY).unwrap();
         let read = read_proxy(&chain[0]).unwrap();
         assert_eq!(read.name, "proxy-1");
+        assert_eq!(read.issued_at, now.unix_timestamp());
         assert_eq!(read.not_after, (now + DAY).unix_timestamp());
         assert!(!chain[0].windows(4).any(|part| part == b"evil"));
         assert!(signed_by(&chain[0], &[authority.der().unwrap()]));

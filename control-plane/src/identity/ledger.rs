@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Mutex, watch};
 
 use super::{
-    authority::{Authority, AuthorityError, Pair},
+    authority::{Authority, AuthorityError, Pair, ProxyCertificate},
     token::{InvalidToken, Token, TokenRecord, parse},
 };
 
@@ -36,6 +36,9 @@ pub struct Authorities {
     pub signing: usize,
     /// Since when that one signs, in seconds since 1970.
     pub since: i64,
+    /// When the newest was announced, in seconds since 1970.
+    #[serde(default)]
+    pub announced_at: i64,
 }
 
 /// A member of the fleet.
@@ -123,6 +126,7 @@ impl Ledger {
                 trusted: vec![Authority::generate(now)?],
                 signing: 0,
                 since: now.unix_timestamp(),
+                announced_at: now.unix_timestamp(),
             };
             let put = (authority_key(), encode(&fresh));
             commit(&*store, "control plane", "authority made", vec![put], vec![]).await?;
@@ -350,6 +354,14 @@ impl State {
     pub fn is_member(&self, name: &str) -> bool {
         self.proxies.get(name).is_some_and(|proxy| proxy.revoked.is_none())
     }
+
+    /// Whether a certificate is one of a member. Those made before the proxy of that name joined
+    /// belong to one that had the name before, and was perhaps revoked.
+    pub fn admits(&self, certificate: &ProxyCertificate) -> bool {
+        self.proxies.get(&certificate.name).is_some_and(|proxy| {
+            proxy.revoked.is_none() && certificate.issued_at >= proxy.joined_at
+        })
+    }
 }
 
 /// The wanted name, or one near it that nobody has.
@@ -439,6 +451,7 @@ mod tests {
         let text = token.text.expose_secret();
         let (name, chain) = ledger.enroll(text, &request(), "edge-1").await.unwrap();
         assert_eq!(read_proxy(&chain[0]).unwrap().name, name);
+        assert!(ledger.state().admits(&read_proxy(&chain[0]).unwrap()));
         let again = ledger.enroll(text, &request(), "edge-1").await.unwrap_err();
         assert!(matches!(again, LedgerError::Token(InvalidToken::Used)), "{again}");
         let reopened = self::ledger(&store).await;
@@ -473,5 +486,24 @@ mod tests {
         assert!(ledger.renew("edge", &request()).is_err());
         assert!(ledger.renew("nobody", &request()).is_err());
         assert!(ledger.revoke_proxy("ann", "nobody").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_an_earlier_membership_opens_nothing() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let ledger = ledger(&store).await;
+        let join = async || {
+            let token = ledger.create_token("ann", Some("edge".to_owned()), 3_600).await.unwrap();
+            let joined = ledger.enroll(token.text.expose_secret(), &request(), "").await;
+            read_proxy(&joined.unwrap().1[0]).unwrap()
+        };
+        let mut stolen = join().await;
+        assert!(ledger.state().admits(&stolen));
+        ledger.revoke_proxy("ann", "edge").await.unwrap();
+        assert!(!ledger.state().admits(&stolen));
+        let next = join().await;
+        assert!(ledger.state().admits(&next), "another proxy has the name now");
+        stolen.issued_at = next.issued_at - 1;
+        assert!(!ledger.state().admits(&stolen));
     }
 }

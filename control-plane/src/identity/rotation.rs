@@ -18,7 +18,8 @@ use crate::sync::registry::{Member, Registry};
 
 /// How often the fleet is looked at while a rotation is under way.
 const LOOK: Duration = Duration::from_millis(500);
-/// An old authority is dropped this long after the last certificate it can have signed ended, in
+/// Nobody is waited for who is away for longer than certificates live and this, in seconds: such
+/// a proxy needs a new token anyway. Likewise an old authority is dropped this long after the last certificate it can have signed ended, in
 /// seconds: until then a proxy may come back with one and renew it.
 const LAPSE: i64 = super::service::LAPSE;
 
@@ -39,18 +40,37 @@ pub fn step(state: &State, fleet: &[Member], now: i64, life: Duration) -> Step {
     let Some(newest) = authorities.trusted.len().checked_sub(1).filter(|newest| *newest > 0) else {
         return Step::Wait;
     };
+    let away = life.as_secs().cast_signed() + LAPSE;
     if authorities.signing != newest {
-        let announced =
-            fleet.iter().all(|member| member.trusted_generation >= authorities.generation);
-        return if announced { Step::Sign } else { Step::Wait };
+        // Those who are away must learn of the new authority before it signs: they would not
+        // trust the control plane when they come back.
+        let all_given_up = now > authorities.announced_at + away;
+        let is_announced = awaited(state, fleet).is_empty() || all_given_up;
+        return if is_announced { Step::Sign } else { Step::Wait };
     }
-    let key = authorities.trusted[newest].der().ok().and_then(|der| key_identifier(&der));
-    let renewed =
-        |name: &str| fleet.iter().any(|m| m.name == name && Some(&m.authority_key) == key.as_ref());
+    let all_ended = now > authorities.since + away;
+    if awaited(state, fleet).is_empty() || all_ended { Step::Retire } else { Step::Wait }
+}
+
+/// The members that a rotation waits for.
+fn awaited(state: &State, fleet: &[Member]) -> Vec<String> {
+    let authorities = &state.authorities;
+    let newest = authorities.trusted.last().and_then(|newest| newest.der().ok());
+    let key = newest.and_then(|der| key_identifier(&der));
+    let signs = authorities.signing + 1 == authorities.trusted.len();
+    let is_done = |member: &Member| {
+        if signs {
+            Some(&member.authority_key) == key.as_ref()
+        } else {
+            member.trusted_generation >= authorities.generation
+        }
+    };
     let members = state.proxies.values().filter(|proxy| proxy.revoked.is_none());
-    let all_renewed = members.into_iter().all(|proxy| renewed(&proxy.name));
-    let all_ended = now > authorities.since + life.as_secs().cast_signed() + LAPSE;
-    if all_renewed || all_ended { Step::Retire } else { Step::Wait }
+    members
+        .map(|proxy| &proxy.name)
+        .filter(|name| !fleet.iter().any(|member| member.name == **name && is_done(member)))
+        .cloned()
+        .collect()
 }
 
 /// Begins a rotation.
@@ -63,7 +83,9 @@ pub async fn begin(ledger: &Ledger, author: &str) -> Result<(), LedgerError> {
         if authorities.trusted.len() > 1 {
             return Err(LedgerError::Rotating);
         }
-        authorities.trusted.push(Authority::generate(OffsetDateTime::now_utc())?);
+        let now = OffsetDateTime::now_utc();
+        authorities.trusted.push(Authority::generate(now)?);
+        authorities.announced_at = now.unix_timestamp();
         Ok(())
     };
     ledger.change_authorities(author, "new authority announced", announce).await
@@ -71,14 +93,25 @@ pub async fn begin(ledger: &Ledger, author: &str) -> Result<(), LedgerError> {
 
 /// Carries rotations on until told to stop.
 pub async fn run(ledger: Arc<Ledger>, registry: Arc<Registry>, stop: CancellationToken) {
+    let mut said = Vec::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
         let now = Timestamp::now().as_second();
-        let kept = match step(&ledger.state(), &registry.members(), now, ledger.life()) {
-            Step::Wait => continue,
+        let (state, fleet) = (ledger.state(), registry.members());
+        let kept = match step(&state, &fleet, now, ledger.life()) {
+            Step::Wait => {
+                if state.authorities.trusted.len() > 1 {
+                    let waiting = awaited(&state, &fleet);
+                    if waiting != said {
+                        tracing::info!(proxies = ?waiting, "the rotation of the authority waits");
+                        said = waiting;
+                    }
+                }
+                continue;
+            }
             Step::Sign => {
                 let sign = |authorities: &mut Authorities| {
                     authorities.signing = authorities.trusted.len() - 1;
@@ -120,6 +153,7 @@ mod tests {
                 trusted: (0..count).map(fresh).collect(),
                 signing,
                 since: 0,
+                announced_at: 0,
             },
             tokens: BTreeMap::new(),
             proxies: BTreeMap::from([("p".to_owned(), proxy)]),
@@ -137,11 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn the_new_authority_signs_when_everybody_connected_trusts_it() {
+    fn the_new_authority_signs_when_everybody_trusts_it() {
         let state = state(2, 0);
         let old = &state.authorities.trusted[0];
         assert_eq!(step(&state, &[member(4, old)], 0, LIFE), Step::Wait);
+        assert_eq!(step(&state, &[], 0, LIFE), Step::Wait, "it may come back");
         assert_eq!(step(&state, &[member(5, old)], 0, LIFE), Step::Sign);
+        let late = LIFE.as_secs().cast_signed() + LAPSE + 1;
+        assert_eq!(step(&state, &[], late, LIFE), Step::Sign);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use lb_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    authority::{AuthorityError, key_signed, read_proxy, signed_by},
+    authority::{AuthorityError, ProxyCertificate, key_signed, read_proxy, signed_by},
     ledger::{Ledger, LedgerError},
     throttle::Throttle,
 };
@@ -109,8 +109,8 @@ impl IdentityService {
                 "the certificate ended more than 7 days ago; join with a new token",
             ));
         }
-        if !state.is_member(&certificate.name) {
-            return Err(Status::permission_denied("the proxy was revoked"));
+        if !state.admits(&certificate) {
+            return Err(Status::permission_denied("the proxy was revoked, or never joined"));
         }
         Ok(certificate.name)
     }
@@ -160,27 +160,27 @@ impl Enrollment for IdentityService {
 #[tonic::async_trait]
 impl Identity for IdentityService {
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Issued>, Status> {
-        let name = member(&request, &self.ledger)?;
+        let name = member(&request, &self.ledger)?.name;
         let csr = request.into_inner().csr;
         let chain = self.ledger.renew(&name, &csr).map_err(|error| status(&error))?;
         self.issued(name, chain)
     }
 }
 
-/// The name of the member that asks, from its certificate.
+/// The certificate of the member that asks.
 ///
 /// # Errors
 ///
 /// When it showed none, or was revoked.
-pub fn member<T>(request: &Request<T>, ledger: &Ledger) -> Result<String, Status> {
+pub fn member<T>(request: &Request<T>, ledger: &Ledger) -> Result<ProxyCertificate, Status> {
     let peer = request.extensions().get::<Peer>();
     let certificate = peer.and_then(|peer| peer.proxy.as_ref()).ok_or_else(|| {
         Status::unauthenticated("a proxy shows its certificate; join with a token first")
     })?;
-    if !ledger.state().is_member(&certificate.name) {
+    if !ledger.state().admits(certificate) {
         return Err(Status::permission_denied("the proxy was revoked, or never joined"));
     }
-    Ok(certificate.name.clone())
+    Ok(certificate.clone())
 }
 
 /// When a certificate is renewed: at half its life, each proxy at another moment.

@@ -22,10 +22,13 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     registry::{Registry, StreamId},
     session::{Identity, Input, News, Output, Session},
-    transport::Peer,
 };
 use crate::{
-    identity::{authority::key_identifier, ledger::Ledger, service::member},
+    identity::{
+        authority::{ProxyCertificate, key_identifier},
+        ledger::Ledger,
+        service::member,
+    },
     metrics::Metrics,
     report::Reports,
     snapshot::SnapshotCache,
@@ -67,13 +70,11 @@ impl ConfigSync for SyncService {
         &self,
         request: Request<Streaming<FromProxy>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
-        let name = member(&request, &self.ledger)?;
-        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.proxy.clone());
-        let authority_key = peer.map(|proxy| proxy.authority_key).unwrap_or_default();
+        let certificate = member(&request, &self.ledger)?;
         let (answers, stream) = mpsc::channel(QUEUE);
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
         let connection =
-            Connection { service: self.clone(), id, name, authority_key, proxy: None, answers };
+            Connection { service: self.clone(), id, certificate, proxy: None, answers };
         tokio::spawn(connection.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -87,11 +88,13 @@ impl Telemetry for SyncService {
         &self,
         request: Request<Streaming<ReportBatch>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
-        let name = member(&request, &self.ledger)?;
+        let certificate = member(&request, &self.ledger)?;
+        let ledger = Arc::clone(&self.ledger);
         let mut batches = request.into_inner();
         let (answers, stream) = mpsc::channel(1);
         let (reports, stop) = (Arc::clone(&self.reports), self.stop.clone());
         tokio::spawn(async move {
+            let mut decisions = ledger.watch();
             let control = ReportControl { min_interval_ms: crate::report::INTERVAL_MS };
             if answers.send(Ok(control)).await.is_err() {
                 return;
@@ -99,12 +102,18 @@ impl Telemetry for SyncService {
             loop {
                 let batch = tokio::select! {
                     () = stop.cancelled() => return,
+                    changed = decisions.changed() => {
+                        if changed.is_err() || !ledger.state().admits(&certificate) {
+                            return;
+                        }
+                        continue;
+                    }
                     batch = batches.next() => batch,
                 };
                 match batch {
                     Some(Ok(mut batch)) => {
                         // Who reports is known from its certificate.
-                        name.clone_into(&mut batch.proxy);
+                        certificate.name.clone_into(&mut batch.proxy);
                         reports.take(batch, Timestamp::now());
                     }
                     Some(Err(_)) | None => return,
@@ -119,10 +128,8 @@ impl Telemetry for SyncService {
 struct Connection {
     service: SyncService,
     id: StreamId,
-    /// What its certificate calls it.
-    name: String,
-    /// Who signed that.
-    authority_key: Vec<u8>,
+    /// Who is at the other end.
+    certificate: ProxyCertificate,
     proxy: Option<String>,
     answers: mpsc::Sender<Result<ToProxy, Status>>,
 }
@@ -179,11 +186,11 @@ impl Connection {
     async fn read(&self, mut message: FromProxy) -> Option<FromProxy> {
         match &mut message.message {
             Some(Message::Trusted(trusted)) => {
-                self.service.registry.trusted(&self.name, self.id, trusted.generation);
+                self.service.registry.trusted(&self.certificate.name, self.id, trusted.generation);
                 return None;
             }
             Some(Message::Hello(hello)) => {
-                self.name.clone_into(&mut hello.proxy);
+                self.certificate.name.clone_into(&mut hello.proxy);
                 self.tell_trust().await;
             }
             _ => {}
@@ -202,7 +209,7 @@ impl Connection {
         let trust = Trust {
             generation: authorities.generation,
             authorities: trusted.into_iter().map(Into::into).collect(),
-            renew: signing.is_some_and(|signing| signing != self.authority_key),
+            renew: signing.is_some_and(|signing| signing != self.certificate.authority_key),
         };
         let message = ToProxy { message: Some(to_proxy::Message::Trust(trust)) };
         let _ = self.answers.send(Ok(message)).await;
@@ -210,8 +217,8 @@ impl Connection {
 
     /// After a decision: whether the proxy is still a member. If so it learns whom to trust.
     async fn is_welcome(&self) -> bool {
-        if !self.service.ledger.state().is_member(&self.name) {
-            tracing::warn!(proxy = self.name, "a revoked proxy is cut off");
+        if !self.service.ledger.state().admits(&self.certificate) {
+            tracing::warn!(proxy = self.certificate.name, "a revoked proxy is cut off");
             let refuse = Refuse { message: "this proxy was revoked".to_owned() };
             let message = ToProxy { message: Some(to_proxy::Message::Refuse(refuse)) };
             let _ = self.answers.send(Ok(message)).await;
@@ -249,7 +256,7 @@ impl Connection {
         let SyncService { registry, cache, metrics, .. } = &self.service;
         if let News::Hello(hello) = &news {
             registry
-                .connected(self.id, hello, self.authority_key.clone(), now)
+                .connected(self.id, hello, self.certificate.authority_key.clone(), now)
                 .map_err(|full| Status::resource_exhausted(full.to_string()))?;
             tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
             self.proxy = Some(hello.proxy.clone());

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use super::session::{Identity, Input, Output, Running, Session};
 use crate::{
     apply::{Applied, Applier},
-    identity::{Identity as Credentials, IdentityError},
+    identity::Identity as Credentials,
     metrics::ApplyMetrics,
     report::SharedReporter,
 };
@@ -49,6 +49,8 @@ impl Client {
     /// Follows until told to stop, then gives the applier back.
     pub async fn run(mut self, stop: CancellationToken) -> Applier {
         let mut pause = PAUSE.0;
+        // A reason is said once, and again when it was another in between.
+        let mut said = String::new();
         loop {
             let mut welcome = false;
             let ended = tokio::select! {
@@ -57,9 +59,12 @@ impl Client {
             };
             if self.metrics.is_connected() {
                 tracing::warn!(reason = ended, "control plane lost; serving on without it");
+            } else if ended == said {
+                tracing::debug!(reason = ended, "control plane not followed");
             } else {
-                tracing::debug!(reason = ended, "control plane not reached");
+                tracing::warn!(reason = ended, "control plane not followed; trying again");
             }
+            said = ended;
             self.metrics.connected(false);
             if welcome {
                 pause = PAUSE.0;
@@ -83,12 +88,7 @@ impl Client {
         let now = jiff::Timestamp::now().as_second();
         let channel = match self.credentials.connect(&self.control_plane, now).await {
             Ok(channel) => channel,
-            Err(error) => {
-                if !matches!(error, IdentityError::Connect(_)) {
-                    tracing::warn!(reason = chain(&error), "not a member of the fleet");
-                }
-                return chain(&error);
-            }
+            Err(error) => return chain(&error),
         };
         if let Some(name) = self.credentials.name() {
             name.clone_into(&mut self.identity.proxy);

@@ -1,7 +1,7 @@
 //! The last good snapshot on disk, from which the proxy starts when nobody else is there.
 //!
 //! A file holds a magic number, the length and hash of its payload, and the payload: the lineage,
-//! the version and every resource. It is written beside its final name, synced, renamed, and the
+//! the version and every resource, sealed with the key of this proxy. It is written beside its final name, synced, renamed, and the
 //! directory is synced, so that a crash leaves the old file or the new one and never a part. The
 //! newest few are kept; at the start the newest that is whole and has the root it names is taken.
 
@@ -17,15 +17,18 @@ use std::{
 use lb_model::{
     Resource, ResourceKey, ResourceKind, ResourceSet, Version,
     resource::{Digest, HashKey},
+    seal::{SealError, SealKey},
 };
 use lb_proto::v1;
 use prost::Message;
 
 use super::session::{MAX_BYTES, Running};
 
-const MAGIC: &[u8; 8] = b"lbgood\x00\x01";
+const MAGIC: &[u8; 8] = b"lbgood\x00\x02";
 /// Magic, length of the payload, hash of the payload.
 const HEADER: usize = 8 + 8 + 32;
+/// What the payload is sealed for.
+const LABEL: &str = "last-good";
 /// How many are kept.
 const KEPT: usize = 3;
 
@@ -33,6 +36,7 @@ const KEPT: usize = 3;
 #[derive(Debug, Clone)]
 pub struct LastGood {
     directory: PathBuf,
+    key: SealKey,
 }
 
 /// Why a snapshot could not be kept or read.
@@ -56,18 +60,28 @@ pub enum LastGoodError {
         /// How.
         what: &'static str,
     },
+    /// The file was sealed with another key, or the system could not seal.
+    #[error("could not {action} {path} with the key of this proxy")]
+    Seal {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: SealError,
+    },
 }
 
 impl LastGood {
-    /// Keeps snapshots in `directory`, which is made if it is not there.
+    /// Keeps snapshots in `directory`, which is made if it is not there, sealed with `key`.
     ///
     /// # Errors
     ///
     /// When it cannot be made or read.
-    pub fn open(directory: PathBuf) -> Result<Self, LastGoodError> {
+    pub fn open(directory: PathBuf, key: SealKey) -> Result<Self, LastGoodError> {
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         fs::read_dir(&directory).map_err(failed("read", &directory))?;
-        Ok(Self { directory })
+        Ok(Self { directory, key })
     }
 
     /// Writes a snapshot so that it survives a crash and a loss of power.
@@ -76,14 +90,15 @@ impl LastGood {
     ///
     /// When it could not be written; the ones before are untouched.
     pub fn save(&self, running: &Running) -> Result<(), LastGoodError> {
-        let payload = encode(running);
+        let path = self.directory.join(file_name(running));
+        let seal = |source| LastGoodError::Seal { action: "seal", path: path.clone(), source };
+        let payload = self.key.seal(LABEL, &encode(running)).map_err(seal)?;
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(&(payload.len() as u64).to_le_bytes());
         header.extend_from_slice(blake3::hash(&payload).as_bytes());
 
         let temporary = self.directory.join("writing");
-        let path = self.directory.join(file_name(running));
         let write = || -> io::Result<()> {
             let mut options = OpenOptions::new();
             // Private keys are in it.
@@ -111,7 +126,7 @@ impl LastGood {
         mut wanted: impl FnMut(&Running) -> bool,
     ) -> Result<Option<Running>, LastGoodError> {
         for path in self.files().map_err(failed("read", &self.directory))? {
-            match read(&path) {
+            match read(&path, &self.key) {
                 Ok(running) if wanted(&running) => return Ok(Some(running)),
                 Ok(_) => {}
                 Err(error) => {
@@ -168,7 +183,7 @@ fn encode(running: &Running) -> Vec<u8> {
     message.encode_to_vec()
 }
 
-fn read(path: &Path) -> Result<Running, LastGoodError> {
+fn read(path: &Path, key: &SealKey) -> Result<Running, LastGoodError> {
     let damaged = |what| LastGoodError::Damaged { path: path.to_owned(), what };
     let mut file = File::open(path).map_err(failed("open", path))?;
     let mut header = [0; HEADER];
@@ -191,7 +206,9 @@ fn read(path: &Path) -> Result<Running, LastGoodError> {
     if blake3::hash(&payload).as_bytes() != hash {
         return Err(damaged("its content does not have its hash"));
     }
-    decode(&payload).ok_or_else(|| damaged("its content is not a snapshot"))
+    let open = |source| LastGoodError::Seal { action: "open", path: path.to_owned(), source };
+    let opened = key.open(LABEL, &payload).map_err(open)?;
+    decode(&opened).ok_or_else(|| damaged("its content is not a snapshot"))
 }
 
 fn decode(payload: &[u8]) -> Option<Running> {

@@ -15,7 +15,8 @@ fn running(version: u64, bodies: &[&str]) -> Running {
 
 fn store() -> (tempfile::TempDir, LastGood) {
     let directory = tempfile::tempdir().unwrap();
-    let store = LastGood::open(directory.path().join("last-good")).unwrap();
+    let store = LastGood::open(directory.path().join("last-good"), SealKey::generate().unwrap());
+    let store = store.unwrap();
     (directory, store)
 }
 
@@ -64,6 +65,18 @@ fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = LastGood::open(file.join("last-good")).unwrap_err();
+    let error = LastGood::open(file.join("last-good"), SealKey::generate().unwrap()).unwrap_err();
     assert!(error.to_string().contains("file/last-good"), "{error}");
+}
+
+#[test]
+fn nothing_can_be_read_without_the_key() {
+    let (directory, store) = store();
+    store.save(&running(1, &["a very private key"])).unwrap();
+    let bytes = fs::read(store.files().unwrap().remove(0)).unwrap();
+    assert!(!bytes.windows(7).any(|part| part == b"private"));
+    let other = SealKey::generate().unwrap();
+    let other = LastGood::open(directory.path().join("last-good"), other).unwrap();
+    assert_eq!(other.load(|_| true).unwrap(), None);
+    assert_eq!(store.load(|_| true).unwrap().unwrap().version, Version(1));
 }

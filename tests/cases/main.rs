@@ -11,6 +11,7 @@
 
 mod backends;
 mod config_api;
+mod crash;
 mod delta_equals_full;
 mod examples;
 mod first_request;

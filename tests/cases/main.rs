@@ -19,5 +19,6 @@ mod fleet;
 mod golden;
 mod hostile;
 mod lbctl;
+mod partition;
 mod tidy;
 mod without_control_plane;

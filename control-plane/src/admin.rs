@@ -61,6 +61,7 @@ pub fn router(admin: Shared) -> Router {
     Router::new()
         .route("/api/v1/config", get(config::get_config).put(config::put_config))
         .route("/api/v1/versions", get(versions::list))
+        .route("/api/v1/versions/{version}", get(versions::get))
         .route("/api/v1/versions/{version}/restore", post(versions::restore))
         .route("/api/v1/proxies", get(fleet::proxies))
         .route("/api/v1/proxies/{name}/revoke", post(identity::revoke_proxy))

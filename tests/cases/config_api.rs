@@ -177,6 +177,34 @@ async fn a_version_that_is_not_there_cannot_come_back() {
 }
 
 #[tokio::test]
+async fn every_version_shows_its_documents_without_keys() {
+    let (control_plane, _scratch) = control_plane().await;
+    let pair = Pair::new("shop.example.com");
+    let secret = format!("{}certificates:\n{}", document(1), pair.entry("shop"));
+    control_plane.put(&secret).await.unwrap();
+    control_plane.put(&document(2)).await.unwrap();
+    let response = control_plane.request(Method::GET, "/api/v1/versions/1").send().await.unwrap();
+    assert_eq!(response.headers()["etag"], "\"1\"");
+    let first = response.json::<Value>().await.unwrap();
+    assert_eq!(first["version"], 1);
+    let shown = first["documents"][0]["text"].as_str().unwrap();
+    assert!(shown.starts_with(&document(1)) && shown.contains("[redacted]"), "{shown}");
+    assert!(!shown.contains("PRIVATE"), "{shown}");
+    let second = control_plane.get("/api/v1/versions/2").await;
+    assert_eq!(second, control_plane.get(CONFIG).await, "the newest is what is current");
+    for (version, status, code) in [
+        ("0", 404, "unknown_version"),
+        ("3", 404, "unknown_version"),
+        ("x", 400, "invalid_version"),
+    ] {
+        let path = format!("/api/v1/versions/{version}");
+        let response = control_plane.request(Method::GET, &path).send().await.unwrap();
+        let problem = outcome(response).await.unwrap_err();
+        assert_eq!((problem.status, problem.code.as_str()), (status, code));
+    }
+}
+
+#[tokio::test]
 async fn private_keys_are_taken_and_never_given_out() {
     let (control_plane, scratch) = control_plane().await;
     let pair = Pair::new("shop.example.com");

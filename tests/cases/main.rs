@@ -12,6 +12,7 @@
 mod backends;
 mod backup;
 mod config_api;
+mod crash;
 mod delta_equals_full;
 mod examples;
 mod first_request;
@@ -20,6 +21,7 @@ mod golden;
 mod hostile;
 mod identity;
 mod lbctl;
+mod partition;
 mod poison;
 mod secrets;
 mod tidy;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     eventually::eventually,
+    namespace::Namespace,
     process::{Process, binary},
 };
 
@@ -20,6 +21,7 @@ pub struct ControlPlane {
     admin: String,
     sync: String,
     http: reqwest::Client,
+    inside: Option<Namespace>,
 }
 
 /// The arguments of a control plane with its data in `data`.
@@ -54,13 +56,27 @@ impl ControlPlane {
 
     /// As [`ControlPlane::start`], with its data in `data` and its log beside it.
     pub async fn start_in(data: &Path, more: &[&str]) -> Self {
-        let more: Vec<_> = more.iter().map(|&argument| argument.to_owned()).collect();
+        Self::start_on(data, more, None).await
+    }
+
+    /// As [`ControlPlane::start`], in a namespace, where proxies reach it at every address.
+    pub async fn start_inside(directory: &Path, namespace: &Namespace) -> Self {
+        Self::start_on(&directory.join("control-plane"), &[], Some(namespace.clone())).await
+    }
+
+    async fn start_on(data: &Path, more: &[&str], inside: Option<Namespace>) -> Self {
+        let mut program = binary("lb-control-plane");
         let mut arguments = arguments(data);
+        let more: Vec<_> = more.iter().map(|&argument| argument.to_owned()).collect();
         arguments.extend(more.clone());
+        if let Some(namespace) = &inside {
+            let at = arguments.iter().position(|argument| argument == "--sync-addr");
+            "0.0.0.0:0".clone_into(&mut arguments[at.expect("the flag") + 1]);
+            (program, arguments) = namespace.command(&program, arguments);
+        }
         let mut log = data.as_os_str().to_owned();
         log.push(".log");
-        let process =
-            Process::start("the control plane", binary("lb-control-plane"), arguments, log.into());
+        let process = Process::start("the control plane", program, arguments, log.into());
         let mut control_plane = Self {
             process,
             data: data.to_owned(),
@@ -68,6 +84,7 @@ impl ControlPlane {
             admin: String::new(),
             sync: String::new(),
             http: http_client(),
+            inside,
         };
         control_plane.ready().await;
         control_plane
@@ -84,6 +101,9 @@ impl ControlPlane {
         })
         .await;
         (self.admin, self.sync) = (admin, sync);
+        if let Some(namespace) = &self.inside {
+            self.admin = namespace.relay(&self.admin).await.to_string();
+        }
         eventually("the control plane is ready", async || {
             let response = self.request(Method::GET, "/readyz").send().await;
             response.and_then(Response::error_for_status).map_err(|error| format!("{error:?}"))
@@ -94,6 +114,12 @@ impl ControlPlane {
     /// Where proxies connect.
     pub fn sync_url(&self) -> String {
         format!("https://{}", self.sync)
+    }
+
+    /// Where proxies connect that see this machine at `host`.
+    pub fn sync_url_at(&self, host: &str) -> String {
+        let port = self.sync.rsplit(':').next().unwrap_or_default();
+        format!("https://{host}:{port}")
     }
 
     /// Where operators ask.
@@ -131,6 +157,7 @@ impl ControlPlane {
 
     /// Starts it again on the same addresses with the data in `data`.
     pub async fn restart_on(&mut self, data: &Path) {
+        assert!(self.inside.is_none(), "a restart in a namespace is not provided for");
         // A file of an earlier run would be taken for the new one's.
         let _ = std::fs::remove_file(data.join("addresses.json"));
         self.data = data.to_owned();

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     control_plane::{http_client, sample},
     eventually::eventually,
+    namespace::Namespace,
     process::{Process, binary},
 };
 
@@ -21,12 +22,34 @@ pub struct Proxy {
     data: PathBuf,
     admin: String,
     http: reqwest::Client,
+    inside: Option<Namespace>,
 }
 
 impl Proxy {
     /// Starts one under `directory` that follows `control_plane`, and waits until its endpoint
     /// answers. It need not serve anything by then.
     pub async fn start(directory: &Path, name: &str, control_plane: &str, more: &[&str]) -> Self {
+        Self::start_on(directory, name, control_plane, more, None).await
+    }
+
+    /// As [`Proxy::start`], in a namespace.
+    pub async fn start_inside(
+        directory: &Path,
+        name: &str,
+        control_plane: &str,
+        more: &[&str],
+        namespace: &Namespace,
+    ) -> Self {
+        Self::start_on(directory, name, control_plane, more, Some(namespace.clone())).await
+    }
+
+    async fn start_on(
+        directory: &Path,
+        name: &str,
+        control_plane: &str,
+        more: &[&str],
+        inside: Option<Namespace>,
+    ) -> Self {
         let data = directory.join(name);
         let data_argument = data.display().to_string();
         let mut arguments = vec![
@@ -45,15 +68,20 @@ impl Proxy {
             arguments.extend(["--drain-accept-grace", "0s"]);
         }
         arguments.extend(more);
-        let arguments = arguments.into_iter().map(str::to_owned).collect();
+        let mut arguments = arguments.into_iter().map(str::to_owned).collect();
+        let mut program = binary("lb-data-plane");
+        if let Some(namespace) = &inside {
+            (program, arguments) = namespace.command(&program, arguments);
+        }
         let log = directory.join(format!("{name}.log"));
-        let process = Process::start(name, binary("lb-data-plane"), arguments, log);
+        let process = Process::start(name, program, arguments, log);
         let mut proxy = Self {
             process,
             name: name.to_owned(),
             data,
             admin: String::new(),
             http: http_client(),
+            inside,
         };
         proxy.ready().await;
         proxy
@@ -68,11 +96,19 @@ impl Proxy {
             Ok(value["admin"].as_str().unwrap_or_default().to_owned())
         })
         .await;
+        if let Some(namespace) = &self.inside {
+            self.admin = namespace.relay(&self.admin).await.to_string();
+        }
     }
 
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its own endpoint is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.admin)
     }
 
     /// Where its data is.

@@ -10,9 +10,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::steps::say;
 
-/// A program, the package that brings it, and what tests use it for.
-const TOOLS: [(&str, &str); 3] =
-    [("nginx", "nginx"), ("curl", "curl"), ("h2load", "nghttp2-client")];
+/// A program, and the package that brings it.
+const TOOLS: [(&str, &str); 5] = [
+    ("nginx", "nginx"),
+    ("curl", "curl"),
+    ("h2load", "nghttp2-client"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+];
 
 /// Sees to it that all tools are there: installs them if that is wanted and allowed, else says
 /// what to type.
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn packages_of_missing_programs_are_named() {
         let only_curl = |program: &str| (program == "curl").then(|| PathBuf::from("/usr/bin/curl"));
-        assert_eq!(missing(only_curl), ["nginx", "nghttp2-client"]);
+        assert_eq!(missing(only_curl), ["nginx", "nghttp2-client", "iproute2", "nftables"]);
         assert!(missing(|_| Some(PathBuf::new())).is_empty());
     }
 }

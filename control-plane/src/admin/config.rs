@@ -47,7 +47,12 @@ pub(super) enum Precondition {
 pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, ApiError> {
     let version = admin.store.head().await?;
     let bundle = bundle_at(&*admin.store, version).await?.unwrap_or_default();
-    let view = ConfigView {
+    Ok(tagged(version, Json(view(&admin, version, &bundle))))
+}
+
+/// What is shown of a bundle: everything but what must stay secret.
+pub(super) fn view(admin: &Admin, version: Version, bundle: &Bundle) -> ConfigView {
+    ConfigView {
         version,
         held_by: admin.held_by.clone(),
         documents: bundle
@@ -64,8 +69,7 @@ pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, 
                 size: file.content.0.len() as u64,
             })
             .collect(),
-    };
-    Ok(tagged(version, Json(view)))
+    }
 }
 
 pub(super) async fn put_config(

@@ -1,4 +1,4 @@
-//! The history: `GET /api/v1/versions` and `POST /api/v1/versions/{n}/restore`.
+//! The history: `GET /api/v1/versions`, and `GET` and `POST .../restore` of one of them.
 
 use axum::{
     Json,
@@ -10,15 +10,15 @@ use axum::{
     response::Response,
 };
 use lb_model::{
-    Version,
+    Bundle, Version,
     api::{VersionList, VersionView},
     resource::Digest,
 };
 use serde::Deserialize;
 
 use super::{
-    Shared,
-    config::{ChangeQuery, Precondition, bad_query, change, if_match, tagged},
+    Admin, Shared,
+    config::{ChangeQuery, Precondition, bad_query, change, if_match, tagged, view},
     error::ApiError,
 };
 use crate::pipeline::bundle_at;
@@ -58,6 +58,16 @@ pub(super) async fn list(
     Ok(Json(VersionList { current, versions }))
 }
 
+/// The documents of one version.
+pub(super) async fn get(
+    State(admin): State<Shared>,
+    version: Result<Path<u64>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let version = number(version)?;
+    let bundle = bundle_of(&admin, version).await?;
+    Ok(tagged(version, Json(view(&admin, version, &bundle))))
+}
+
 /// Makes a new version with the content of an older one.
 pub(super) async fn restore(
     State(admin): State<Shared>,
@@ -65,24 +75,32 @@ pub(super) async fn restore(
     query: Result<Query<ChangeQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Path(version) = version.map_err(|rejection| {
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_version", rejection.body_text())
-    })?;
+    let version = number(version)?;
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
-    let version = Version(version);
     if let Some(file) = &admin.held_by {
         return Err(ApiError::held_by(file));
     }
-    let head = admin.store.head().await?;
-    if version == Version::NONE || version > head {
-        return Err(ApiError::unknown_version(version, head));
-    }
-    let bundle = bundle_at(&*admin.store, version).await?.ok_or_else(|| {
-        let detail = format!("version {version} is stored in a form that this release cannot read");
-        ApiError::new(StatusCode::CONFLICT, "unreadable_version", detail)
-    })?;
+    let bundle = bundle_of(&admin, version).await?;
     let precondition = if_match(&headers)?.unwrap_or(Precondition::Any);
     let query = query.with_reason(|| format!("rollback to version {version}"));
     let committed = change(&admin, bundle, precondition, query).await?;
     Ok(tagged(committed.version, Json(committed)))
+}
+
+fn number(version: Result<Path<u64>, PathRejection>) -> Result<Version, ApiError> {
+    let Path(version) = version.map_err(|rejection| {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_version", rejection.body_text())
+    })?;
+    Ok(Version(version))
+}
+
+async fn bundle_of(admin: &Admin, version: Version) -> Result<Bundle, ApiError> {
+    let head = admin.store.head().await?;
+    if version == Version::NONE || version > head {
+        return Err(ApiError::unknown_version(version, head));
+    }
+    bundle_at(&*admin.store, version).await?.ok_or_else(|| {
+        let detail = format!("version {version} is stored in a form that this release cannot read");
+        ApiError::new(StatusCode::CONFLICT, "unreadable_version", detail)
+    })
 }

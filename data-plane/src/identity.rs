@@ -25,6 +25,9 @@ pub struct Identity {
     keys: Keys,
     material: Option<Material>,
     token: Option<Secret<String>>,
+    /// The key with which it tries to join. It stays the same, so that an answer that was lost
+    /// can be asked for again.
+    joining: Option<Pending>,
     wanted_name: String,
     renew_at: Option<Instant>,
 }
@@ -78,7 +81,7 @@ impl Identity {
         wanted_name: String,
     ) -> Result<Self, IdentityError> {
         let material = keys.load()?;
-        Ok(Self { keys, material, token, wanted_name, renew_at: None })
+        Ok(Self { keys, material, token, joining: None, wanted_name, renew_at: None })
     }
 
     /// What the fleet calls this proxy, once it has joined.
@@ -118,10 +121,13 @@ impl Identity {
         let authority =
             material::authority_of(token.expose_secret()).ok_or(IdentityError::InvalidToken)?;
         let channel = connect::channel(control_plane, connect::stranger(authority)?).await?;
-        let pending = Pending::new()?;
+        if self.joining.is_none() {
+            self.joining = Some(Pending::new()?);
+        }
+        let Some(joining) = &self.joining else { return Err(IdentityError::NoToken) };
         let request = EnrollRequest {
             token: token.expose_secret().trim().to_owned(),
-            csr: pending.request()?.into(),
+            csr: joining.request()?.into(),
             wanted_name: self.wanted_name.clone(),
             software_version: lb_telemetry::SOFTWARE_VERSION.to_owned(),
         };
@@ -129,7 +135,12 @@ impl Identity {
             .enroll(request)
             .await
             .map_err(IdentityError::refused("the control plane did not let this proxy join"))?;
-        self.take(pending, issued.into_inner())?;
+        if let Some(joining) = self.joining.take()
+            && let Err(error) = self.take(&joining, issued.into_inner())
+        {
+            self.joining = Some(joining);
+            return Err(error);
+        }
         // It is used up.
         self.token = None;
         tracing::info!(proxy = self.name(), "joined the fleet");
@@ -155,7 +166,7 @@ impl Identity {
         };
         match client.renew_lapsed(request).await {
             Ok(issued) => {
-                self.take(pending, issued.into_inner())?;
+                self.take(&pending, issued.into_inner())?;
                 tracing::info!(proxy = self.name(), "renewed a certificate that had ended");
                 Ok(())
             }
@@ -193,7 +204,7 @@ impl Identity {
             .renew(request)
             .await
             .map_err(IdentityError::refused("the control plane did not renew the certificate"))?;
-        self.take(pending, issued.into_inner())?;
+        self.take(&pending, issued.into_inner())?;
         tracing::info!(proxy = self.name(), "certificate renewed");
         Ok(())
     }
@@ -213,7 +224,7 @@ impl Identity {
         Ok(())
     }
 
-    fn take(&mut self, pending: Pending, issued: Issued) -> Result<(), IdentityError> {
+    fn take(&mut self, pending: &Pending, issued: Issued) -> Result<(), IdentityError> {
         let renew_after = Duration::from_millis(issued.renew_after_ms);
         let material = pending.complete(issued)?;
         self.keys.save(&material)?;

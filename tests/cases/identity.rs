@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use lb_data_plane::identity::{
     connect,
-    material::{Keys, Material, authority_of},
+    material::{Keys, Material, Pending, authority_of},
 };
 use lb_model::{
     Version,
@@ -370,6 +370,25 @@ async fn steady(cluster: &mut Cluster) -> serde_json::Value {
         if now["state"] == "steady" { Ok(now) } else { Err(now.to_string()) }
     })
     .await
+}
+
+#[tokio::test]
+async fn a_proxy_that_missed_the_answer_asks_again_and_gets_it() {
+    let mut cluster = Cluster::start(0).await;
+    let token = cluster.control_plane().token("edge").await;
+    let mut client = EnrollmentClient::new(stranger(&mut cluster).await);
+    let (mine, other) = (Pending::new().unwrap(), Pending::new().unwrap());
+    let request = |pending: &Pending| EnrollRequest {
+        token: token.clone(),
+        csr: pending.request().unwrap().into(),
+        ..EnrollRequest::default()
+    };
+    client.enroll(request(&mine)).await.unwrap();
+    let again = client.enroll(request(&mine)).await.unwrap().into_inner();
+    assert_eq!(mine.complete(again).unwrap().name, "edge");
+    let status = client.enroll(request(&other)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "the token is good for one key");
+    assert!(status.message().contains("used already"), "{status}");
 }
 
 #[tokio::test]

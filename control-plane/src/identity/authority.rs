@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use lb_model::value::Secret;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -131,11 +131,7 @@ impl Authority {
         now: OffsetDateTime,
         life: Duration,
     ) -> Result<Vec<Vec<u8>>, AuthorityError> {
-        if request.len() > MAX_REQUEST {
-            return Err(AuthorityError::InvalidRequest);
-        }
-        let request = CertificateSigningRequestParams::from_der(&request.into())
-            .map_err(|_| AuthorityError::InvalidRequest)?;
+        let request = read_request(request)?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         let uri = format!("{PREFIX}{name}").try_into()?;
@@ -153,6 +149,25 @@ impl Authority {
         let key = KeyPair::try_from(key).map_err(|_| AuthorityError::Damaged)?;
         Ok(Issuer::from_ca_cert_der(&self.der()?.into(), key)?)
     }
+}
+
+fn read_request(request: &[u8]) -> Result<CertificateSigningRequestParams, AuthorityError> {
+    if request.len() > MAX_REQUEST {
+        return Err(AuthorityError::InvalidRequest);
+    }
+    CertificateSigningRequestParams::from_der(&request.into())
+        .map_err(|_| AuthorityError::InvalidRequest)
+}
+
+/// The SHA-256 of the key for which a certificate is requested, and which signed the request.
+///
+/// # Errors
+///
+/// When the request is not signed by its own key.
+pub fn requested_key(request: &[u8]) -> Result<[u8; 32], AuthorityError> {
+    let request = read_request(request)?;
+    let hash = digest::digest(&digest::SHA256, request.public_key.der_bytes());
+    hash.as_ref().try_into().map_err(|_| AuthorityError::InvalidRequest)
 }
 
 /// What the name of a proxy stands behind in its certificate (a SPIFFE ID).

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::{Mutex, watch};
 
 use super::{
-    authority::{Authority, AuthorityError, Pair, ProxyCertificate},
+    authority::{Authority, AuthorityError, Pair, ProxyCertificate, requested_key},
     token::{InvalidToken, Token, TokenRecord, parse},
 };
 
@@ -202,7 +202,8 @@ impl Ledger {
         self.keep(state, author, &format!("token {id} revoked"), Kept::Tokens).await
     }
 
-    /// Lets a proxy join, once for a token: gives its name and its certificate.
+    /// Lets a proxy join, once for a token: gives its name and its certificate. The same key may
+    /// ask again, because the answer may have been lost on its way.
     ///
     /// # Errors
     ///
@@ -221,13 +222,27 @@ impl Ledger {
         }
         let now = Timestamp::now().as_second();
         let record = state.tokens.get_mut(&id).ok_or(InvalidToken::Unknown)?;
-        record.check(&secret, now)?;
+        let checked = record.check(&secret, now);
+        if !matches!(checked, Ok(()) | Err(InvalidToken::Used)) {
+            checked?;
+        }
+        let key = requested_key(request)?;
+        if checked == Err(InvalidToken::Used)
+            && record.key == Some(key)
+            && now < record.expires_at
+            && let Some((name, _)) = &record.used
+            && state.proxies.get(name).is_some_and(|p| p.token == id && p.revoked.is_none())
+        {
+            return Ok((name.clone(), self.renew(name, request)?));
+        }
+        checked?;
         // A token for a name admits that name again: its proxy lost its disk.
         let name = match &record.name {
             Some(name) => name.clone(),
             None => free_name(&state.proxies, wanted),
         };
         record.used = Some((name.clone(), now));
+        record.key = Some(key);
         let member = ProxyRecord { name: name.clone(), joined_at: now, token: id, revoked: None };
         state.proxies.insert(name.clone(), member);
         let chain = state.authorities.signing()?.issue_proxy(
@@ -460,6 +475,22 @@ mod tests {
             reopened.state().authorities.trust().unwrap(),
             ledger.state().authorities.trust().unwrap()
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_did_not_hear_the_answer_may_ask_again() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let ledger = ledger(&store).await;
+        let token = ledger.create_token("ann", None, 3_600).await.unwrap();
+        let (text, request) = (token.text.expose_secret(), request());
+        let (name, _) = ledger.enroll(text, &request, "edge").await.unwrap();
+        let (again, chain) = ledger.enroll(text, &request, "edge").await.unwrap();
+        assert_eq!(again, name);
+        assert!(ledger.state().admits(&read_proxy(&chain[0]).unwrap()));
+        assert_eq!(ledger.state().proxies.len(), 1);
+        ledger.revoke_proxy("ann", &name).await.unwrap();
+        let after = ledger.enroll(text, &request, "edge").await.unwrap_err();
+        assert!(matches!(after, LedgerError::Token(InvalidToken::Used)), "{after}");
     }
 
     #[tokio::test]

@@ -29,6 +29,9 @@ pub struct TokenRecord {
     pub name: Option<String>,
     /// Which proxy used it, and when.
     pub used: Option<(String, i64)>,
+    /// SHA-256 of the key that the proxy had then.
+    #[serde(default)]
+    pub key: Option<[u8; 32]>,
     /// Whether it was revoked before it was used.
     pub revoked: bool,
 }
@@ -83,6 +86,7 @@ impl Token {
             author,
             name,
             used: None,
+            key: None,
             revoked: false,
         };
         Ok(Self { record, text: Secret::new(text) })

@@ -95,6 +95,8 @@ impl Telemetry for SyncService {
         let (reports, stop) = (Arc::clone(&self.reports), self.stop.clone());
         tokio::spawn(async move {
             let mut decisions = ledger.watch();
+            // One that was taken since the certificate was looked at counts too.
+            decisions.mark_changed();
             let control = ReportControl { min_interval_ms: crate::report::INTERVAL_MS };
             if answers.send(Ok(control)).await.is_err() {
                 return;
@@ -141,6 +143,8 @@ impl Connection {
         let mut targets = self.service.cache.watch();
         targets.mark_changed();
         let mut decisions = self.service.ledger.watch();
+        // One that was taken since the certificate was looked at counts too.
+        decisions.mark_changed();
         let stop = self.service.stop.clone();
         loop {
             let input = tokio::select! {

@@ -84,6 +84,12 @@ pub struct Keys {
 /// A new key that has no certificate yet.
 pub struct Pending(KeyPair);
 
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pending([redacted])")
+    }
+}
+
 impl Keys {
     /// In a data directory.
     pub fn in_directory(directory: &Path) -> Self {
@@ -183,7 +189,7 @@ impl Pending {
     /// # Errors
     ///
     /// When it was issued for another.
-    pub fn complete(self, issued: Issued) -> Result<Material, MaterialError> {
+    pub fn complete(&self, issued: Issued) -> Result<Material, MaterialError> {
         let chain: Vec<Vec<u8>> = issued.chain.into_iter().map(Into::into).collect();
         let leaf = chain.first().ok_or(MaterialError::Unfit)?;
         let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| MaterialError::Unfit)?;

@@ -18,6 +18,7 @@ mod first_request;
 mod fleet;
 mod golden;
 mod hostile;
+mod hostile_proxy;
 mod lbctl;
 mod partition;
 mod tidy;

@@ -21,6 +21,7 @@ pub mod control_plane;
 pub mod curl;
 pub mod eventually;
 pub mod load;
+pub mod member;
 pub mod namespace;
 pub mod nginx;
 pub mod process;

@@ -16,6 +16,7 @@ mod delta_equals_full;
 mod examples;
 mod first_request;
 mod fleet;
+mod full_disk;
 mod golden;
 mod hostile;
 mod hostile_proxy;

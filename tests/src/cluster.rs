@@ -21,7 +21,11 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a control plane and `proxies` proxies.
     pub async fn start(proxies: usize) -> Self {
-        let scratch = Scratch::new();
+        Self::start_in(Scratch::new(), proxies).await
+    }
+
+    /// As [`Cluster::start`], in a directory that may have something in it.
+    pub async fn start_in(scratch: Scratch, proxies: usize) -> Self {
         let control_plane = ControlPlane::start(scratch.path(), &[]).await;
         let mut cluster = Self { control_plane, proxies: Vec::new(), scratch };
         for _ in 0..proxies {

@@ -19,6 +19,7 @@ pub mod client;
 pub mod cluster;
 pub mod control_plane;
 pub mod curl;
+pub mod disk;
 pub mod eventually;
 pub mod load;
 pub mod member;

@@ -300,9 +300,8 @@ async fn a_stream_that_never_reads_holds_up_nobody_and_not_the_end() {
     let mut fleet = Fleet::start().await;
     // More than the window of a stream holds, which has 2 MiB.
     let long = "x".repeat(7_000);
-    let routes: String = (0..500)
-        .map(|number| format!("  r{number}: {{ rule: Path(`/{number}{long}`) }}\n"))
-        .collect();
+    let route = |number| format!("  r{number}: {{ rule: Path(`/{number}{long}`) }}\n");
+    let routes = (0..500).map(route).collect::<Vec<_>>().concat();
     let base = format!(
         "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
          backends: {{ one: {{ url: \"{}\" }} }}\nroutes:\n{routes}",

@@ -38,6 +38,8 @@ use crate::{
     },
 };
 
+/// How long connections may take to end once the control plane was told to.
+const GRACE: Duration = Duration::from_secs(3);
 /// How often a silent peer is asked whether it is still there, and how long it may take.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,9 +167,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     .with_context(|| format!("could not write into {}", settings.data_dir.display()))?;
     tracing::info!(%admin_addr, %sync_addr, "control plane ready; operators are not authenticated yet, so the API is on loopback only");
 
-    let (sync, admin) = tokio::join!(sync, admin);
-    sync.context("the sync endpoint failed")?;
-    admin.context("the REST API failed")?;
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        (sync, admin) = async { tokio::join!(sync, admin) } => {
+            sync.context("the sync endpoint failed")?;
+            admin.context("the REST API failed")?;
+        }
+        // A peer that does not read what it was sent would keep the process for ever.
+        () = late => tracing::warn!("connections that did not end in {GRACE:?} were cut"),
+    }
     pipeline.await.context("the pipeline failed")?;
     tracing::info!("control plane stopped");
     Ok(())

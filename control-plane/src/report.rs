@@ -15,6 +15,8 @@ use lb_model::{
 };
 use lb_proto::v1::{BackendHealth, BackendReport, ReportBatch};
 
+use crate::sync::session::clip;
+
 /// How often a proxy reports, in milliseconds.
 pub const INTERVAL_MS: u64 = 1_000;
 /// A proxy that reported nothing for this long is not counted.
@@ -67,7 +69,8 @@ impl Reports {
             _ => None,
         };
         let elapsed = before.as_ref().map(|before| now.duration_since(before.at).as_secs_f64());
-        let backends = batch.backends.into_iter().take(MOST_ENTRIES).map(|report| {
+        let backends = batch.backends.into_iter().take(MOST_ENTRIES).map(|mut report| {
+            report.last_error = clip(report.last_error);
             let key = (report.service.clone(), report.backend.clone());
             let known = before.as_ref().and_then(|before| before.backends.get(&key));
             let requests_per_second = match (known, elapsed) {
@@ -164,9 +167,9 @@ fn fill(view: &mut BackendView, seen: &[&Measured]) {
             view.last_error = Some(report.last_error.clone());
         }
         checked_at = checked_at.max(report.checked_at_ms);
-        view.in_flight += report.in_flight;
-        view.requests += report.requests;
-        view.failures += report.failures;
+        view.in_flight = view.in_flight.saturating_add(report.in_flight);
+        view.requests = view.requests.saturating_add(report.requests);
+        view.failures = view.failures.saturating_add(report.failures);
         view.requests_per_second += requests_per_second;
     }
     view.last_check = (checked_at > 0)
@@ -241,5 +244,20 @@ mod tests {
         let (reports, config) = (Reports::default(), config());
         reports.take(batch("p", 1, BackendHealth::Up, 0), at(0));
         assert_eq!(reports.backends(&config, at(60))[0].health, "unknown");
+    }
+
+    #[test]
+    fn absurd_numbers_and_texts_do_no_harm() {
+        let (reports, now) = (Reports::default(), Timestamp::UNIX_EPOCH);
+        for proxy in ["p", "q"] {
+            let mut batch = batch(proxy, 1, BackendHealth::Down, u64::MAX);
+            batch.backends[0].in_flight = u64::MAX;
+            batch.backends[0].failures = u64::MAX;
+            batch.backends[0].last_error = "x".repeat(1 << 20);
+            reports.take(batch, now);
+        }
+        let view = &reports.backends(&config(), now)[0];
+        assert_eq!((view.requests, view.in_flight, view.failures), (u64::MAX, u64::MAX, u64::MAX));
+        assert!(view.last_error.as_ref().is_none_or(|error| error.len() <= 2_000));
     }
 }

@@ -144,6 +144,7 @@ async fn check(
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test has no flags of its own")]
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is `{text}` and not a number")))

@@ -177,7 +177,9 @@ async fn no_proxy_goes_back_and_every_proxy_arrives_whatever_the_network_does() 
         let took = reaches("the proxy", HEALED, cut_off, head.load(SeqCst)).await;
         println!("{fault:?}: {took:?} from the end of the fault to the newest version");
         writer.assert_well();
-        watchers.iter().for_each(|(watcher, _)| watcher.assert_well());
+        for (watcher, _) in &watchers {
+            watcher.assert_well();
+        }
     }
 
     drop(writer);

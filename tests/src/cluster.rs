@@ -26,7 +26,15 @@ impl Cluster {
 
     /// As [`Cluster::start`], with more flags for the control plane.
     pub async fn start_with(proxies: usize, more: &[&str]) -> Self {
-        let scratch = Scratch::new();
+        Self::build(Scratch::new(), proxies, more).await
+    }
+
+    /// As [`Cluster::start`], in a directory that may have something in it.
+    pub async fn start_in(scratch: Scratch, proxies: usize) -> Self {
+        Self::build(scratch, proxies, &[]).await
+    }
+
+    async fn build(scratch: Scratch, proxies: usize, more: &[&str]) -> Self {
         let control_plane = ControlPlane::start(scratch.path(), more).await;
         let mut cluster = Self { control_plane, proxies: Vec::new(), scratch };
         for _ in 0..proxies {

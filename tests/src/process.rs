@@ -67,6 +67,11 @@ impl Process {
         &self.arguments
     }
 
+    /// Its number while it runs.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("a process that runs").id()
+    }
+
     /// Everything it has said so far.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

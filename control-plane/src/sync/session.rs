@@ -22,6 +22,10 @@ use crate::snapshot::Target;
 const CHUNK: usize = 1 << 20;
 /// The most keys a proxy may name in its inventory.
 const MOST_KEYS: usize = 1_000_000;
+/// The most bytes of an inventory that are kept. Past that a difference is not worth its memory.
+const MOST_INVENTORY: usize = 24 << 20;
+/// What a key takes beside its name.
+const KEY: usize = 128;
 /// The longest text taken from a proxy into memory.
 const MOST_TEXT: usize = 2_000;
 /// The most faults kept of one refusal.
@@ -140,6 +144,15 @@ struct InFlight {
     full: bool,
 }
 
+/// The parts of an inventory that arrived.
+#[derive(Debug)]
+struct Asked {
+    /// What they name, as long as it is not too much.
+    inventory: Option<Inventory>,
+    keys: usize,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 enum Phase {
     /// Nothing was said yet.
@@ -147,7 +160,7 @@ enum Phase {
     /// The proxy introduced itself and waits.
     Ready,
     /// The proxy was asked what it runs.
-    Asked(Inventory),
+    Asked(Asked),
     /// A push is on its way.
     Pushing(InFlight),
     /// The stream is over.
@@ -272,8 +285,9 @@ impl Session {
     }
 
     fn inventory(&mut self, part: v1::Inventory) {
-        let Phase::Asked(inventory) = &mut self.phase else { return };
-        if inventory.len() + part.keys.len() > MOST_KEYS {
+        let Phase::Asked(asked) = &mut self.phase else { return };
+        asked.keys += part.keys.len();
+        if asked.keys > MOST_KEYS {
             return self.refuse("the inventory is larger than any configuration");
         }
         for key in part.keys {
@@ -282,10 +296,17 @@ impl Session {
             else {
                 return self.refuse("the inventory names what this control plane does not know");
             };
-            inventory.insert(ResourceKey { kind, name: key.name.into() }, hash);
+            asked.bytes += key.name.len() + KEY;
+            if asked.bytes > MOST_INVENTORY {
+                asked.inventory = None;
+            } else if let Some(inventory) = &mut asked.inventory {
+                inventory.insert(ResourceKey { kind, name: key.name.into() }, hash);
+            }
         }
         if part.last {
-            self.inventory = Some(std::mem::take(inventory));
+            self.inventory = asked.inventory.take();
+            // Without one there is nothing to build a difference on.
+            self.full_next |= self.inventory.is_none();
             self.phase = Phase::Ready;
         }
     }
@@ -379,7 +400,8 @@ impl Session {
                 (Some(set), _) => Some((running.root, set.inventory())),
                 (None, Some(inventory)) => Some((running.root, inventory.clone())),
                 (None, None) => {
-                    self.phase = Phase::Asked(Inventory::new());
+                    let inventory = Some(Inventory::new());
+                    self.phase = Phase::Asked(Asked { inventory, keys: 0, bytes: 0 });
                     return self.send(to_proxy::Message::Ask(v1::InventoryRequest {}));
                 }
             },
@@ -529,7 +551,7 @@ fn views(listeners: Vec<v1::Listener>) -> Vec<ListenerView> {
 }
 
 /// A text off the wire, no longer than anyone reads.
-fn clip(mut text: String) -> String {
+pub(crate) fn clip(mut text: String) -> String {
     if text.len() > MOST_TEXT {
         let end = (0..=MOST_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);

@@ -110,7 +110,11 @@ impl LastGood {
             fs::rename(&temporary, &path)?;
             File::open(&self.directory)?.sync_all()
         };
-        write().map_err(failed("write", &path))?;
+        write().map_err(|error| {
+            // On a full disk, the part that was written is in the way of whoever makes room.
+            let _ = fs::remove_file(&temporary);
+            failed("write", &path)(error)
+        })?;
         self.forget(&path);
         Ok(())
     }

@@ -165,6 +165,30 @@ fn a_proxy_on_an_unknown_set_is_asked_for_its_inventory() {
 }
 
 #[test]
+fn an_inventory_that_takes_too_much_memory_is_answered_with_everything() {
+    let mut session = session();
+    session.handle(Input::Target(target(9, &[("a", "1")])), &nothing);
+    session.handle(hello(Some((1, Digest([7; 32])))), &nothing);
+    let part = |number: usize, last| {
+        let key = |key| v1::Key {
+            kind: "route".into(),
+            name: format!("{number}-{key}-{}", "x".repeat(100_000)),
+            hash: vec![1; 32].into(),
+        };
+        let keys = (0..100).map(key).collect();
+        message(from_proxy::Message::Inventory(v1::Inventory { keys, last }))
+    };
+    for number in 0..4 {
+        assert_eq!(session.handle(part(number, false), &nothing), []);
+    }
+    let Phase::Asked(asked) = &session.phase else { panic!("{:?}", session.phase) };
+    assert!(asked.inventory.is_none() && asked.keys == 400, "it is not kept");
+    let out = session.handle(part(4, true), &nothing);
+    let push = &pushes(&out)[0];
+    assert!(push.base_root.is_empty() && push.upsert.len() == 1);
+}
+
+#[test]
 fn late_and_foreign_acknowledgements_change_nothing() {
     let first = target(1, &[("a", "1")]);
     let mut session = settled(&first);

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use lb_model::{Config, Resource, resource::HashKey};
 
 use super::*;
+use crate::snapshot::Differences;
 
 const KEY: HashKey = HashKey([3; 32]);
 
@@ -27,6 +28,7 @@ fn target(version: u64, routes: &[(&str, &str)]) -> Arc<Target> {
         config: Arc::new(Config::default()),
         committed_at: Timestamp::UNIX_EPOCH,
         attempt: 0,
+        differences: Differences::default(),
     })
 }
 

@@ -19,8 +19,9 @@ use lb_proto::v1::{self, from_proxy, to_proxy};
 
 use crate::snapshot::Target;
 
-/// The most bytes of resources in one chunk of a push. Well under the 4 MiB that gRPC peers take.
-const CHUNK: usize = 1 << 20;
+/// The most bytes of resources in one chunk of a push. The buffer into which a stream encodes
+/// grows to its largest message and stays as long as the stream, so a chunk is small.
+const CHUNK: usize = 32 << 10;
 /// The most keys a proxy may name in its inventory.
 const MOST_KEYS: usize = 1_000_000;
 /// The longest text taken from a proxy into memory.

@@ -101,7 +101,12 @@ pub(crate) enum Command {
   lbctl proxies -o wide             with admin addresses and software
   lbctl proxies -o name             their ids only"
     )]
-    Proxies,
+    Proxies(Proxies),
+    /// Let proxies into the fleet: tokens, each good for one
+    #[command(visible_alias = "token")]
+    Tokens(Tokens),
+    /// Show or replace the authority that signs the fleet's certificates
+    Authority(Authority),
     /// List backends and how they are
     #[command(
         visible_aliases = ["backend", "be"],
@@ -215,6 +220,75 @@ pub(crate) struct History {
     /// Only versions before this one
     #[arg(long, value_name = "N")]
     pub(crate) before: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Proxies {
+    #[command(subcommand)]
+    pub(crate) action: Option<ProxiesAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxiesAction {
+    /// List proxies and what they run
+    List,
+    /// End a proxy's membership at once; it serves what it has, and learns nothing more
+    #[command(after_help = "Examples:
+  lbctl proxies revoke edge-7")]
+    Revoke {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl tokens create --proxy > token      one proxy may join within an hour
+  lbctl tokens                             list them; secrets are shown once only
+  lbctl tokens revoke AbCd1234")]
+pub(crate) struct Tokens {
+    #[command(subcommand)]
+    pub(crate) action: Option<TokensAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensAction {
+    /// List tokens
+    List,
+    /// Make a token
+    Create {
+        /// For a proxy that joins the fleet
+        #[arg(long, required = true)]
+        proxy: bool,
+        /// What the proxy will be called; as it likes by default
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// How long it is good
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// Take back a token that was not used
+    Revoke {
+        /// Its id
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl authority
+  lbctl authority rotate            replace it while the fleet runs")]
+pub(crate) struct Authority {
+    #[command(subcommand)]
+    pub(crate) action: Option<AuthorityAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorityAction {
+    /// Replace the authority while the fleet runs
+    Rotate,
 }
 
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use std::{error::Error, time::Duration};
 use lb_model::{
     Bundle, Diagnostics, Version,
     api::{
-        BUNDLE_TYPE, BackendList, Committed, ConfigView, HealthView, Problem, ProxyList,
-        VersionList,
+        AuthorityView, BUNDLE_TYPE, BackendList, Committed, ConfigView, HealthView, Problem,
+        ProxyList, TokenCreated, TokenList, TokenRequest, VersionList,
     },
 };
 use reqwest::{
@@ -126,6 +126,44 @@ impl Client {
     /// Every proxy and what it runs.
     pub(crate) async fn proxies(&self) -> Answer<ProxyList> {
         self.get(&["api", "v1", "proxies"], &[]).await
+    }
+
+    /// Ends a proxy's membership.
+    pub(crate) async fn revoke_proxy(&self, id: &str, author: &str) -> Answer<serde_json::Value> {
+        let path = ["api", "v1", "proxies", id, "revoke"];
+        self.send(self.request(Method::POST, &path).query(&[("author", author)])).await
+    }
+
+    /// Makes a token.
+    pub(crate) async fn create_token(
+        &self,
+        token: &TokenRequest,
+        author: &str,
+    ) -> Answer<TokenCreated> {
+        let request = self.request(Method::POST, &["api", "v1", "tokens"]);
+        self.send(request.query(&[("author", author)]).json(token)).await
+    }
+
+    /// Every token, without secrets.
+    pub(crate) async fn tokens(&self) -> Answer<TokenList> {
+        self.get(&["api", "v1", "tokens"], &[]).await
+    }
+
+    /// Takes a token back.
+    pub(crate) async fn revoke_token(&self, id: &str, author: &str) -> Answer<serde_json::Value> {
+        let path = ["api", "v1", "tokens", id];
+        self.send(self.request(Method::DELETE, &path).query(&[("author", author)])).await
+    }
+
+    /// Whom the fleet trusts.
+    pub(crate) async fn authority(&self) -> Answer<AuthorityView> {
+        self.get(&["api", "v1", "authority"], &[]).await
+    }
+
+    /// Begins to replace the authority.
+    pub(crate) async fn rotate_authority(&self, author: &str) -> Answer<AuthorityView> {
+        let path = ["api", "v1", "authority", "rotate"];
+        self.send(self.request(Method::POST, &path).query(&[("author", author)])).await
     }
 
     /// Every backend and how it is.

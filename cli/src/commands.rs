@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub(crate) mod apply;
+mod authority;
 mod backends;
 pub(crate) mod check;
 mod get;
@@ -8,6 +9,7 @@ mod history;
 mod proxies;
 mod rollback;
 mod status;
+mod tokens;
 mod version;
 pub(crate) mod wait;
 
@@ -37,7 +39,15 @@ pub(crate) async fn run(
         }
         Command::Get => get::run(&Client::new(server)?, output).await,
         Command::Status => status::run(&Client::new(server)?, output).await,
-        Command::Proxies => proxies::run(&Client::new(server)?, output).await,
+        Command::Proxies(proxies) => {
+            proxies::run(&Client::new(server)?, &proxies, environment, output).await
+        }
+        Command::Tokens(tokens) => {
+            tokens::run(&Client::new(server)?, &tokens, environment, output).await
+        }
+        Command::Authority(authority) => {
+            authority::run(&Client::new(server)?, &authority, environment, output).await
+        }
         Command::Backends => backends::run(&Client::new(server)?, output).await,
         Command::History(history) => history::run(&Client::new(server)?, &history, output).await,
         Command::Rollback(rollback) => {

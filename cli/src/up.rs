@@ -10,15 +10,16 @@ mod fleet;
 mod server;
 
 use std::{
-    fs::File,
-    io,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use lb_model::{
     Bundle, Document, Version,
-    api::{ConfigView, ProxyList, SyncState},
+    api::{ConfigView, ProxyList, SyncState, TokenRequest},
 };
 use reqwest::Url;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -120,16 +121,18 @@ async fn start(
         Failure::new("the control plane does not say where proxies connect")
             .fix("build lbctl and the servers from the same source")
     })?;
-    output.note(format_args!("starting {} proxies", settings.proxies));
-    let mut launches = Vec::new();
-    for number in 1..=settings.proxies {
-        launches.push(Launch::proxy(settings, &binaries.data_plane, number, &sync)?);
-    }
-    let proxies = fleet.start_all(launches).await?;
     let server = Url::parse(&format!("http://{}", control.admin)).map_err(|error| {
         Failure::new(format!("the control plane listens on `{}`: {error}", control.admin))
     })?;
     let client = Client::new(&server)?;
+    output.note(format_args!("starting {} proxies", settings.proxies));
+    let mut launches = Vec::new();
+    for number in 1..=settings.proxies {
+        let token = join_token(&client, settings, number, environment).await?;
+        let program = &binaries.data_plane;
+        launches.push(Launch::proxy(settings, program, number, &sync, token.as_deref())?);
+    }
+    let proxies = fleet.start_all(launches).await?;
     let configured = tokio::select! {
         configured = configure(&client, settings, reading, environment, demo, output) => configured?,
         trouble = fleet.first_death() => return Err(trouble),
@@ -145,6 +148,31 @@ async fn start(
     text += &hints(&configured.urls, server.as_deref());
     output.summary(&text)?;
     Ok(())
+}
+
+/// The file with a token for a proxy that has not joined yet.
+async fn join_token(
+    client: &Client,
+    settings: &Up,
+    number: u16,
+    environment: &Environment,
+) -> Result<Option<PathBuf>, Failure> {
+    let name = format!("proxy-{number}");
+    if settings.data_dir.join(&name).join("identity.json").exists() {
+        return Ok(None);
+    }
+    let request = TokenRequest { name: Some(name.clone()), ttl_seconds: Some(600) };
+    let created = client.create_token(&request, &environment.author()).await?;
+    let path = settings.data_dir.join(format!("{name}.token"));
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(created.token.as_bytes())
+    };
+    write().map_err(|error| {
+        Failure::new(format!("could not write {}: {}", path.display(), source::reason(&error)))
+    })?;
+    Ok(Some(path))
 }
 
 /// What a configured fleet serves.

@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod fleet;
+mod identity;
 mod versions;
 
 use std::{
@@ -14,12 +15,15 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{Method, StatusCode, Uri},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use lb_store::Store;
 
 use self::error::ApiError;
-use crate::{metrics::Metrics, report::Reports, snapshot::SnapshotCache, sync::registry::Registry};
+use crate::{
+    identity::ledger::Ledger, metrics::Metrics, report::Reports, snapshot::SnapshotCache,
+    sync::registry::Registry,
+};
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 48 << 20;
@@ -40,6 +44,8 @@ pub struct Admin {
     pub fault: Arc<Mutex<Option<String>>>,
     /// The file that holds the configuration.
     pub held_by: Option<String>,
+    /// Who belongs to the fleet.
+    pub ledger: Arc<Ledger>,
     /// When the control plane started.
     pub started: Instant,
 }
@@ -53,6 +59,11 @@ pub fn router(admin: Shared) -> Router {
         .route("/api/v1/versions", get(versions::list))
         .route("/api/v1/versions/{version}/restore", post(versions::restore))
         .route("/api/v1/proxies", get(fleet::proxies))
+        .route("/api/v1/proxies/{name}/revoke", post(identity::revoke_proxy))
+        .route("/api/v1/tokens", get(identity::tokens).post(identity::create_token))
+        .route("/api/v1/tokens/{id}", delete(identity::revoke_token))
+        .route("/api/v1/authority", get(identity::authority))
+        .route("/api/v1/authority/rotate", post(identity::rotate))
         .route("/admin/health", get(fleet::health))
         .route("/admin/backends", get(fleet::backends))
         .route("/metrics", get(fleet::metrics))

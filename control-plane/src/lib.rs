@@ -4,14 +4,18 @@
 //! by [`pipeline`], and each proxy's session in [`sync`] leads its proxy there. What proxies say
 //! of themselves comes back through [`report`] and [`sync::registry`].
 //!
+//! Who may connect is decided in [`identity`], and what rests on the disk is sealed by [`secrets`].
+//!
 //! Everything that decides is pure; sockets, clocks and the disk stand at the rim.
 
 pub mod admin;
 pub mod app;
 pub mod config_file;
+pub mod identity;
 pub mod metrics;
 pub mod pipeline;
 pub mod report;
+pub mod secrets;
 pub mod settings;
 pub mod snapshot;
 pub mod sync;

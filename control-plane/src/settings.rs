@@ -2,7 +2,7 @@
 //!
 //! Nothing here describes traffic; that is in the configuration, and hot.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use lb_telemetry::logging::Format;
@@ -25,12 +25,11 @@ pub struct Settings {
     )]
     pub admin_addr: SocketAddr,
 
-    /// Where proxies connect; loopback only
+    /// Where proxies connect, with certificates of the fleet
     #[arg(
         long,
         value_name = "ADDR",
         default_value = "127.0.0.1:9701",
-        value_parser = loopback,
         env = "LB_CONTROL_PLANE_SYNC_ADDR"
     )]
     pub sync_addr: SocketAddr,
@@ -39,6 +38,31 @@ pub struct Settings {
     /// changes
     #[arg(long, short, value_name = "FILE", env = "LB_CONTROL_PLANE_CONFIG")]
     pub config: Option<PathBuf>,
+
+    /// The file with the key that seals everything in the data directory; made at the first start
+    /// [default: DATA_DIR.key, beside the directory]
+    #[arg(long, value_name = "FILE", env = "LB_CONTROL_PLANE_SECRETS_KEY_FILE")]
+    pub secrets_key_file: Option<PathBuf>,
+
+    /// How much of the disk is held back, to be given up when it runs full; 0 holds back nothing
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64MiB",
+        value_parser = size,
+        env = "LB_CONTROL_PLANE_BALLAST"
+    )]
+    pub ballast: u64,
+
+    /// How long the certificate of a proxy lives; it is renewed at half of that
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "24h",
+        value_parser = certificate_life,
+        env = "LB_CONTROL_PLANE_PROXY_CERTIFICATE_LIFE"
+    )]
+    pub proxy_certificate_life: Duration,
 
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "LB_CONTROL_PLANE_LOG_LEVEL")]
@@ -73,7 +97,22 @@ impl From<LogFormat> for Format {
     }
 }
 
-/// Proxies and operators are not told apart from strangers yet, so both must be on this machine.
+fn size(text: &str) -> Result<u64, String> {
+    match lb_model::value::ByteSize::parse(text) {
+        Ok(size) => Ok(size.0),
+        Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
+    }
+}
+
+fn certificate_life(text: &str) -> Result<Duration, String> {
+    match lb_model::value::Duration::parse(text) {
+        Ok(life) if life.as_millis() >= 1_000 => Ok(life.get()),
+        Ok(_) => Err("a certificate lives for at least 1s".to_owned()),
+        Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
+    }
+}
+
+/// Operators are not told apart from strangers yet, so they must be on this machine.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = text
         .parse()

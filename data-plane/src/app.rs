@@ -14,17 +14,20 @@ use std::{
 };
 
 use anyhow::Context;
+use lb_model::value::Secret;
 use lb_telemetry::{addresses, shutdown};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
     admin::Admin,
     apply::{Applier, State},
+    boot::Boot,
+    identity::{Identity, material::Keys},
     metrics::ApplyMetrics,
     report::Reporter,
     runtime::{Runtime, RuntimeOptions},
     settings::Settings,
-    sync::{client::Client, last_good::LastGood, session::Identity},
+    sync::{client::Client, last_good::LastGood, session},
 };
 
 /// Changes of health that may wait to be reported.
@@ -55,11 +58,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     fs::create_dir_all(directory)
         .with_context(|| format!("could not use {} as data directory", directory.display()))?;
     let _lock = lock(directory)?;
-    let proxy = match &settings.name {
+    let wanted = match &settings.name {
         Some(name) => name.clone(),
         None => own_name(directory)
             .with_context(|| format!("could not keep a name in {}", directory.display()))?,
     };
+    let token = join_token(settings.join_token_file.as_deref())?;
+    let credentials = Identity::open(Keys::in_directory(directory), token, wanted.clone())?;
+    let proxy = credentials.name().unwrap_or(&wanted).to_owned();
     let last_good = LastGood::open(directory.join("last-good"))?;
     let listener = TcpListener::bind(settings.admin_addr).await.with_context(|| {
         format!("could not listen on {}; choose another with --admin-addr", settings.admin_addr)
@@ -79,7 +85,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let handle = runtime.handle();
     let state = Arc::new(Mutex::new(State::default()));
     let metrics = Arc::new(ApplyMetrics::default());
-    let mut applier = Applier::new(runtime, last_good, Arc::clone(&state), Arc::clone(&metrics));
+    let mut applier = Applier::new(
+        runtime,
+        last_good,
+        Boot::open(directory),
+        Arc::clone(&state),
+        Arc::clone(&metrics),
+    );
 
     let admin = Arc::new(Admin {
         proxy: proxy.clone(),
@@ -99,7 +111,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let instance = uuid::Uuid::new_v4().to_string();
     let client = Client {
         control_plane: settings.control_plane.clone(),
-        identity: Identity {
+        credentials,
+        identity: session::Identity {
             proxy: proxy.clone(),
             instance: instance.clone(),
             admin_address: admin_address.to_string(),
@@ -119,11 +132,24 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let mut applier = client.run(stop).await;
 
+    applier.survive();
     admin.draining.store(true, Ordering::Relaxed);
     tracing::info!("draining");
     let left = applier.runtime().drain(settings.drain_accept_grace, settings.drain_timeout).await;
     tracing::info!(left, "proxy stopped");
     Ok(())
+}
+
+/// The token in a file, if one was named. A file that is gone is no fault: the token was used.
+fn join_token(path: Option<&Path>) -> anyhow::Result<Option<Secret<String>>> {
+    let Some(path) = path else { return Ok(None) };
+    match fs::read_to_string(path) {
+        Ok(token) => Ok(Some(Secret::new(token.trim().to_owned()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(error).with_context(|| format!("could not read the join token {}", path.display()))
+        }
+    }
 }
 
 /// Makes sure that no other proxy uses the directory.

@@ -14,8 +14,10 @@ use std::{
 use jiff::Timestamp;
 use lb_model::{Config, ResourceSet, wire};
 use lb_proto::v1::{self, ErrorCode};
+use tokio::time::Instant;
 
 use crate::{
+    boot::{Boot, Content, SURVIVED},
     metrics::ApplyMetrics,
     runtime::{Runtime, compile},
     sync::{last_good::LastGood, session::Running},
@@ -29,6 +31,9 @@ const WARM: Duration = Duration::from_secs(2);
 pub struct Applier {
     runtime: Runtime,
     last_good: LastGood,
+    boot: Boot,
+    /// When what serves was activated, until that has been survived.
+    activated: Option<Instant>,
     current: Option<(Arc<ResourceSet>, Arc<Config>)>,
     state: Arc<Mutex<State>>,
     metrics: Arc<ApplyMetrics>,
@@ -59,10 +64,32 @@ impl Applier {
     pub fn new(
         runtime: Runtime,
         last_good: LastGood,
+        boot: Boot,
         state: Arc<Mutex<State>>,
         metrics: Arc<ApplyMetrics>,
     ) -> Self {
-        Self { runtime, last_good, current: None, state, metrics }
+        Self { runtime, last_good, boot, activated: None, current: None, state, metrics }
+    }
+
+    /// What this proxy backed out of by itself.
+    pub fn poisoned(&self) -> Option<Content> {
+        self.boot.poisoned().cloned()
+    }
+
+    /// The proxy has lived on what serves for long enough, or ends on purpose.
+    pub fn survive(&mut self) {
+        self.boot.survive();
+    }
+
+    /// Waits until the proxy has lived on what serves for long enough, and notes it. Pending for
+    /// ever when that is noted already.
+    pub async fn survived(&mut self) {
+        match self.activated {
+            Some(at) => tokio::time::sleep_until(at + Duration::from_secs(SURVIVED)).await,
+            None => std::future::pending().await,
+        }
+        self.activated = None;
+        self.boot.survive();
     }
 
     /// The runtime, to end it.
@@ -106,15 +133,24 @@ impl Applier {
 
     /// Serves what the disk holds, if it holds something.
     pub async fn restore(&mut self) -> Option<Running> {
-        let last_good = self.last_good.clone();
-        let loaded = tokio::task::spawn_blocking(move || last_good.load()).await;
+        let boot = &mut self.boot;
+        let loaded = self.last_good.load(|running| {
+            let poison = boot.is_poison(running);
+            if poison {
+                let version = running.version.0;
+                tracing::error!(
+                    version,
+                    "this proxy crashed on the version again and again; serving the one before"
+                );
+            }
+            !poison
+        });
         let running = match loaded {
-            Ok(Ok(running)) => running?,
-            Ok(Err(error)) => {
+            Ok(running) => running?,
+            Err(error) => {
                 tracing::error!(%error, "last good configuration not read");
                 return None;
             }
-            Err(_) => return None,
         };
         match self.switch(&running, async || ()).await {
             Ok(()) => {
@@ -152,6 +188,9 @@ impl Applier {
         let (config, compiled) = built.unwrap_or_else(|_| Err(vec![panicked()]))?;
         self.runtime.warm(&compiled, WARM).await;
         validated().await;
+        // From here on the version may kill the process; the next start must know which it was.
+        self.boot.activate(next, unix_seconds());
+        self.activated = Some(Instant::now());
         self.runtime.install(compiled).await.map_err(|error| {
             let message = match std::error::Error::source(&error) {
                 Some(source) => format!("{error}: {source}"),
@@ -187,13 +226,18 @@ impl Applier {
         state.since = Some(Timestamp::now());
     }
 
-    fn listeners(&self) -> Vec<v1::Listener> {
+    /// Where the entry points listen.
+    pub fn listeners(&self) -> Vec<v1::Listener> {
         let listener = |(name, address): (Arc<str>, SocketAddr)| v1::Listener {
             entry_point: name.to_string(),
             address: address.to_string(),
         };
         self.runtime.listeners().into_iter().map(listener).collect()
     }
+}
+
+fn unix_seconds() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
 }
 
 fn invalid(faults: Vec<wire::InvalidResource>) -> Vec<v1::ResourceError> {

@@ -15,7 +15,9 @@
 pub mod admin;
 pub mod app;
 pub mod apply;
+pub mod boot;
 pub mod drain;
+pub mod identity;
 pub mod listener;
 pub mod metrics;
 pub mod proxy;

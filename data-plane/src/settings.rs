@@ -15,7 +15,7 @@ pub struct Settings {
     #[arg(
         long,
         value_name = "URL",
-        default_value = "http://127.0.0.1:9701",
+        default_value = "https://127.0.0.1:9701",
         value_parser = control_plane,
         env = "LB_DATA_PLANE_CONTROL_PLANE"
     )]
@@ -39,10 +39,13 @@ pub struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "LB_DATA_PLANE_WORKERS")]
     pub workers: Option<u16>,
 
-    /// What this proxy is called; by default a name made at the first start and kept in the data
-    /// directory
+    /// What this proxy would like to be called; the control plane decides when it joins
     #[arg(long, value_name = "NAME", value_parser = name, env = "LB_DATA_PLANE_NAME")]
     pub name: Option<String>,
+
+    /// A file with the token that lets this proxy join the fleet; needed once
+    #[arg(long, value_name = "FILE", env = "LB_DATA_PLANE_JOIN_TOKEN_FILE")]
+    pub join_token_file: Option<PathBuf>,
 
     /// Follow a control plane whose history is not the one this proxy has followed so far
     #[arg(long, env = "LB_DATA_PLANE_ADOPT_LINEAGE")]
@@ -102,18 +105,17 @@ impl From<LogFormat> for Format {
 }
 
 fn control_plane(text: &str) -> Result<String, String> {
-    let wrong = |why: &str| format!("{why}; write http://HOST:PORT, such as http://127.0.0.1:9701");
+    let wrong =
+        |why: &str| format!("{why}; write https://HOST:PORT, such as https://127.0.0.1:9701");
     let rest = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => {
-            return Err(wrong("this version does not speak TLS to its control plane yet"));
-        }
+        Some(("https", rest)) => rest,
+        Some(("http", _)) => return Err(wrong("a control plane is only reached over TLS")),
         _ => return Err(wrong("a URL is wanted")),
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(format!("http://{authority}"))
+            Ok(format!("https://{authority}"))
         }
         _ => Err(wrong("the URL has no host and port")),
     }
@@ -156,10 +158,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_control_plane_is_a_plain_url_with_a_port() {
-        assert_eq!(control_plane("http://cp:9701/").unwrap(), "http://cp:9701");
-        for bad in ["cp:9701", "https://cp:1", "http://cp", "http://:1", "ftp://cp:1"] {
-            assert!(control_plane(bad).unwrap_err().contains("write http://HOST:PORT"), "{bad}");
+    fn the_control_plane_is_a_url_with_a_port() {
+        assert_eq!(control_plane("https://cp:9701/").unwrap(), "https://cp:9701");
+        for bad in ["cp:9701", "http://cp:1", "https://cp", "https://:1", "ftp://cp:1"] {
+            assert!(control_plane(bad).unwrap_err().contains("write https://HOST:PORT"), "{bad}");
         }
     }
 

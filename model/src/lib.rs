@@ -25,6 +25,7 @@ pub mod document;
 mod parse;
 pub mod resource;
 pub mod rule;
+pub mod seal;
 pub mod snapshot;
 pub mod value;
 #[cfg(feature = "wire")]

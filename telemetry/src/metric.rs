@@ -2,8 +2,6 @@
 
 /// Requests answered, by route and status class.
 pub const REQUESTS_TOTAL: &str = "lb_requests_total";
-/// Requests on their way, by route.
-pub const IN_FLIGHT_REQUESTS: &str = "lb_in_flight_requests";
 /// Answers the proxy made itself, by reason.
 pub const LOCAL_RESPONSES_TOTAL: &str = "lb_local_responses_total";
 /// Requests sent to a backend, by service and backend.

@@ -3,9 +3,20 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "tests say what they expect"
 )]
 
+mod backends;
+mod config_api;
 mod delta_equals_full;
+mod examples;
+mod first_request;
+mod fleet;
+mod golden;
+mod hostile;
+mod lbctl;
+mod tidy;
+mod without_control_plane;

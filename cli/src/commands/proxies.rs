@@ -8,7 +8,7 @@ use lb_model::{
 
 use super::wait::fault_line;
 use crate::{
-    args::Format,
+    args::{Environment, Format, Proxies, ProxiesAction},
     client::Client,
     exit::{Exit, Failure},
     output::{
@@ -19,7 +19,18 @@ use crate::{
 };
 
 /// Fetches and lists.
-pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failure> {
+pub(crate) async fn run(
+    client: &Client,
+    proxies: &Proxies,
+    environment: &Environment,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    if let Some(ProxiesAction::Revoke { id }) = &proxies.action {
+        client.revoke_proxy(id, &environment.author()).await?;
+        output.note(format_args!("proxy {id} is no longer a member of the fleet"));
+        return Ok(Exit::Ok);
+    }
+
     let list = client.proxies().await?;
     let names = |list: &ProxyList| list.proxies.iter().map(|proxy| proxy.id.clone()).collect();
     output.value(&list, names, |list| draw(list, output, Timestamp::now()))?;

@@ -62,6 +62,7 @@ impl Launch {
         program: &Path,
         number: u16,
         sync: &str,
+        token: Option<&Path>,
     ) -> Result<Self, Failure> {
         let port = match settings.proxy_admin_port {
             0 => 0,
@@ -72,10 +73,13 @@ impl Launch {
             })?,
         };
         let mut launch = Self::new(&format!("proxy-{number}"), settings, program).with(&[
-            ("--control-plane", format!("http://{sync}")),
+            ("--control-plane", format!("https://{sync}")),
             ("--admin-addr", format!("127.0.0.1:{port}")),
             ("--name", format!("proxy-{number}")),
         ]);
+        if let Some(token) = token {
+            launch = launch.with(&[("--join-token-file", token.display().to_string())]);
+        }
         if let Some(workers) = settings.workers {
             launch = launch.with(&[("--workers", workers.to_string())]);
         }
@@ -260,10 +264,10 @@ mod tests {
             control.arguments.join(" "),
             "--data-dir /d/control-plane --admin-addr 127.0.0.1:9700 --sync-addr 127.0.0.1:9701"
         );
-        let proxy = Launch::proxy(&settings, Path::new("dp"), 2, "127.0.0.1:9701").unwrap();
+        let proxy = Launch::proxy(&settings, Path::new("dp"), 2, "127.0.0.1:9701", None).unwrap();
         assert_eq!(
             proxy.arguments.join(" "),
-            "--data-dir /d/proxy-2 --control-plane http://127.0.0.1:9701 \
+            "--data-dir /d/proxy-2 --control-plane https://127.0.0.1:9701 \
              --admin-addr 127.0.0.1:9703 --name proxy-2 --workers 1"
         );
         assert_eq!(proxy.log, Path::new("/d/logs/proxy-2.log"));
@@ -272,7 +276,7 @@ mod tests {
     #[test]
     fn port_0_stays_0_and_ports_end_at_65535() {
         let proxy = |port: &str| {
-            Launch::proxy(&settings(&["--proxy-admin-port", port]), Path::new("dp"), 2, "s")
+            Launch::proxy(&settings(&["--proxy-admin-port", port]), Path::new("dp"), 2, "s", None)
         };
         assert!(proxy("0").unwrap().arguments.contains(&"127.0.0.1:0".to_owned()));
         assert_eq!(proxy("65535").unwrap_err().exit, Exit::Usage);

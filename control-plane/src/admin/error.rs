@@ -75,6 +75,7 @@ impl From<StoreError> for ApiError {
                     .with_current(*head)
             }
             StoreError::UnknownVersion { version, head } => Self::unknown_version(*version, *head),
+            StoreError::Forgotten { .. } => Self::new(StatusCode::GONE, "forgotten", chain()),
             StoreError::TooLarge { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", chain())
             }

@@ -32,6 +32,19 @@ struct Entry {
     listeners: Vec<ListenerView>,
     propagation_ms: Option<f64>,
     persisted: bool,
+    trusted_generation: u64,
+    authority_key: Vec<u8>,
+}
+
+/// A connected proxy, as a rotation of the authority sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// What it is called.
+    pub name: String,
+    /// Which set of authorities it has on its disk.
+    pub trusted_generation: u64,
+    /// The key identifier of the authority that signed its certificate.
+    pub authority_key: Vec<u8>,
 }
 
 /// Remembers the proxies seen since the control plane started.
@@ -59,6 +72,7 @@ impl Registry {
         &self,
         stream: StreamId,
         hello: &Introduction,
+        authority_key: Vec<u8>,
         now: Timestamp,
     ) -> Result<(), FleetFull> {
         let mut proxies = self.lock();
@@ -73,14 +87,34 @@ impl Registry {
             running: hello.running,
             rejected: None,
             declined: None,
-            listeners: Vec::new(),
+            listeners: hello.listeners.clone(),
             propagation_ms: None,
             persisted: true,
+            trusted_generation: 0,
+            authority_key,
         };
-        let listeners = proxies.remove(&hello.proxy).map(|known| known.listeners);
-        let listeners = listeners.unwrap_or_default();
-        proxies.insert(hello.proxy.clone(), Entry { listeners, ..entry });
+        proxies.insert(hello.proxy.clone(), entry);
         Ok(())
+    }
+
+    /// A proxy has a set of authorities on its disk.
+    pub fn trusted(&self, proxy: &str, stream: StreamId, generation: u64) {
+        if let Some(entry) = self.lock().get_mut(proxy).filter(|e| e.stream == Some(stream)) {
+            entry.trusted_generation = generation;
+        }
+    }
+
+    /// Whom the connected proxies trust.
+    pub fn members(&self) -> Vec<Member> {
+        let proxies = self.lock();
+        let connected = proxies.iter().filter(|(_, entry)| entry.stream.is_some());
+        connected
+            .map(|(name, entry)| Member {
+                name: name.clone(),
+                trusted_generation: entry.trusted_generation,
+                authority_key: entry.authority_key.clone(),
+            })
+            .collect()
     }
 
     /// Takes in news from the stream of a proxy. News of an older stream changes nothing.
@@ -197,6 +231,7 @@ mod tests {
             instance: "i".into(),
             software_version: "0.1.0".into(),
             admin_address: String::new(),
+            listeners: Vec::new(),
             running: Version(1),
         }
     }
@@ -208,7 +243,7 @@ mod tests {
     #[test]
     fn a_proxy_goes_from_applying_to_synced_to_disconnected() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), now).unwrap();
+        registry.connected(1, &hello("p"), vec![], now).unwrap();
         assert_eq!(state(&registry), SyncState::Applying);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
@@ -221,8 +256,8 @@ mod tests {
     #[test]
     fn an_old_stream_does_not_speak_for_a_proxy_that_opened_a_new_one() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), now).unwrap();
-        registry.connected(2, &hello("p"), now).unwrap();
+        registry.connected(1, &hello("p"), vec![], now).unwrap();
+        registry.connected(2, &hello("p"), vec![], now).unwrap();
         registry.disconnected("p", 1, now);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);

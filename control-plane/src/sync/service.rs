@@ -11,8 +11,8 @@ use std::{
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use lb_proto::v1::{
-    FromProxy, ReportBatch, ReportControl, ToProxy, config_sync_server::ConfigSync,
-    telemetry_server::Telemetry,
+    FromProxy, Refuse, ReportBatch, ReportControl, ToProxy, Trust, config_sync_server::ConfigSync,
+    from_proxy::Message, telemetry_server::Telemetry, to_proxy,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,8 +22,14 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     registry::{Registry, StreamId},
     session::{Identity, Input, News, Output, Session},
+    transport::Peer,
 };
-use crate::{metrics::Metrics, report::Reports, snapshot::SnapshotCache};
+use crate::{
+    identity::{authority::key_identifier, ledger::Ledger, service::member},
+    metrics::Metrics,
+    report::Reports,
+    snapshot::SnapshotCache,
+};
 
 /// How many messages wait for a slow proxy. A push of many chunks waits in its session's task.
 const QUEUE: usize = 16;
@@ -45,6 +51,8 @@ pub struct SyncService {
     pub metrics: Arc<Metrics>,
     /// Ends every stream.
     pub stop: CancellationToken,
+    /// Who belongs to the fleet.
+    pub ledger: Arc<Ledger>,
     /// Numbers the streams.
     pub streams: Arc<AtomicU64>,
 }
@@ -59,9 +67,13 @@ impl ConfigSync for SyncService {
         &self,
         request: Request<Streaming<FromProxy>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
+        let name = member(&request, &self.ledger)?;
+        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.proxy.clone());
+        let authority_key = peer.map(|proxy| proxy.authority_key).unwrap_or_default();
         let (answers, stream) = mpsc::channel(QUEUE);
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
-        let connection = Connection { service: self.clone(), id, proxy: None, answers };
+        let connection =
+            Connection { service: self.clone(), id, name, authority_key, proxy: None, answers };
         tokio::spawn(connection.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -75,6 +87,7 @@ impl Telemetry for SyncService {
         &self,
         request: Request<Streaming<ReportBatch>>,
     ) -> Result<Response<Self::ReportStream>, Status> {
+        let name = member(&request, &self.ledger)?;
         let mut batches = request.into_inner();
         let (answers, stream) = mpsc::channel(1);
         let (reports, stop) = (Arc::clone(&self.reports), self.stop.clone());
@@ -89,7 +102,11 @@ impl Telemetry for SyncService {
                     batch = batches.next() => batch,
                 };
                 match batch {
-                    Some(Ok(batch)) => reports.take(batch, Timestamp::now()),
+                    Some(Ok(mut batch)) => {
+                        // Who reports is known from its certificate.
+                        name.clone_into(&mut batch.proxy);
+                        reports.take(batch, Timestamp::now());
+                    }
                     Some(Err(_)) | None => return,
                 }
             }
@@ -102,6 +119,10 @@ impl Telemetry for SyncService {
 struct Connection {
     service: SyncService,
     id: StreamId,
+    /// What its certificate calls it.
+    name: String,
+    /// Who signed that.
+    authority_key: Vec<u8>,
     proxy: Option<String>,
     answers: mpsc::Sender<Result<ToProxy, Status>>,
 }
@@ -112,10 +133,17 @@ impl Connection {
         let mut session = Session::new(self.service.identity.clone(), stream);
         let mut targets = self.service.cache.watch();
         targets.mark_changed();
+        let mut decisions = self.service.ledger.watch();
         let stop = self.service.stop.clone();
         loop {
             let input = tokio::select! {
                 () = stop.cancelled() => break,
+                changed = decisions.changed() => {
+                    if changed.is_err() || !self.is_welcome().await {
+                        break;
+                    }
+                    continue;
+                }
                 changed = targets.changed() => match changed {
                     Ok(()) => match targets.borrow_and_update().clone() {
                         Some(target) => Input::Target(target),
@@ -124,7 +152,10 @@ impl Connection {
                     Err(_) => break,
                 },
                 message = messages.next() => match message {
-                    Some(Ok(message)) => Input::Message(message),
+                    Some(Ok(message)) => match self.read(message).await {
+                        Some(message) => Input::Message(message),
+                        None => continue,
+                    },
                     Some(Err(status)) => {
                         tracing::debug!(proxy = self.proxy, %status, "sync stream broke");
                         break;
@@ -142,6 +173,54 @@ impl Connection {
             tracing::info!(proxy, "proxy disconnected");
             self.service.registry.disconnected(proxy, self.id, Timestamp::now());
         }
+    }
+
+    /// Takes what is not for the session, and puts the true name on what is.
+    async fn read(&self, mut message: FromProxy) -> Option<FromProxy> {
+        match &mut message.message {
+            Some(Message::Trusted(trusted)) => {
+                self.service.registry.trusted(&self.name, self.id, trusted.generation);
+                return None;
+            }
+            Some(Message::Hello(hello)) => {
+                self.name.clone_into(&mut hello.proxy);
+                self.tell_trust().await;
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+
+    /// Tells the proxy whom to trust, and whether its certificate is still good enough.
+    async fn tell_trust(&self) {
+        let state = self.service.ledger.state();
+        let authorities = &state.authorities;
+        let (Ok(trusted), Ok(signing)) = (authorities.trust(), authorities.signing()) else {
+            return;
+        };
+        let signing = signing.der().ok().and_then(|der| key_identifier(&der));
+        let trust = Trust {
+            generation: authorities.generation,
+            authorities: trusted.into_iter().map(Into::into).collect(),
+            renew: signing.is_some_and(|signing| signing != self.authority_key),
+        };
+        let message = ToProxy { message: Some(to_proxy::Message::Trust(trust)) };
+        let _ = self.answers.send(Ok(message)).await;
+    }
+
+    /// After a decision: whether the proxy is still a member. If so it learns whom to trust.
+    async fn is_welcome(&self) -> bool {
+        if !self.service.ledger.state().is_member(&self.name) {
+            tracing::warn!(proxy = self.name, "a revoked proxy is cut off");
+            let refuse = Refuse { message: "this proxy was revoked".to_owned() };
+            let message = ToProxy { message: Some(to_proxy::Message::Refuse(refuse)) };
+            let _ = self.answers.send(Ok(message)).await;
+            return false;
+        }
+        if self.proxy.is_some() {
+            self.tell_trust().await;
+        }
+        true
     }
 
     /// Does what the session says; false ends the stream.
@@ -170,7 +249,7 @@ impl Connection {
         let SyncService { registry, cache, metrics, .. } = &self.service;
         if let News::Hello(hello) = &news {
             registry
-                .connected(self.id, hello, now)
+                .connected(self.id, hello, self.authority_key.clone(), now)
                 .map_err(|full| Status::resource_exhausted(full.to_string()))?;
             tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
             self.proxy = Some(hello.proxy.clone());

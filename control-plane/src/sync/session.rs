@@ -111,6 +111,8 @@ pub struct Introduction {
     pub software_version: String,
     /// Where its admin endpoint answers.
     pub admin_address: String,
+    /// Where its entry points listen.
+    pub listeners: Vec<ListenerView>,
     /// What it runs.
     pub running: Version,
 }
@@ -205,7 +207,7 @@ impl Session {
         use from_proxy::Message;
         match (message.message, &self.phase) {
             (_, Phase::Closed) => {}
-            (Some(Message::Hello(hello)), Phase::Silent) => self.hello(hello),
+            (Some(Message::Hello(hello)), Phase::Silent) => self.hello(*hello),
             (Some(Message::Inventory(part)), Phase::Asked(_)) => self.inventory(part),
             (Some(Message::Ack(ack)), _) => self.ack(ack),
             (Some(Message::Decline(decline)), _) => {
@@ -229,7 +231,7 @@ impl Session {
                  bring both to the same release"
             ));
         }
-        self.running = hello.running.and_then(|version| {
+        self.running = hello.running.as_ref().and_then(|version| {
             // What runs from another lineage was hashed with another key: nothing to build on.
             let root = Digest::from_slice(&hello.running_root)?;
             (*version.lineage == *self.identity.lineage)
@@ -240,8 +242,10 @@ impl Session {
             instance: clip(hello.instance),
             software_version: clip(hello.software_version),
             admin_address: clip(hello.admin_address),
+            listeners: views(hello.listeners),
             running: self.running.as_ref().map_or(Version::NONE, |running| running.version),
         })));
+        self.poisoned(hello.poisoned, &hello.poisoned_root, hello.poison_reason);
         self.send(to_proxy::Message::Welcome(v1::Welcome {
             stream: self.stream.clone(),
             lineage: self.identity.lineage.to_string(),
@@ -250,6 +254,23 @@ impl Session {
             schema,
         }));
         self.phase = Phase::Ready;
+    }
+
+    /// Takes in what the proxy backed out of by itself: for this stream that is a refusal.
+    fn poisoned(&mut self, version: Option<v1::Version>, root: &[u8], reason: String) {
+        let (Some(version), Some(root)) = (version, Digest::from_slice(root)) else { return };
+        let attempt = self.target.as_ref().map_or(0, |target| target.attempt);
+        self.refused = Some((root, attempt));
+        self.news(News::Rejected {
+            version: Version(version.number),
+            running: self.running.as_ref().map_or(Version::NONE, |running| running.version),
+            errors: vec![ResourceFault {
+                kind: "version".to_owned(),
+                name: version.number.to_string(),
+                code: code(v1::ErrorCode::Poisoned).to_owned(),
+                message: clip(reason),
+            }],
+        });
     }
 
     fn inventory(&mut self, part: v1::Inventory) {
@@ -294,12 +315,7 @@ impl Session {
                 self.inventory = None;
                 self.refused = None;
                 self.full_next = false;
-                let listeners =
-                    ack.listeners.into_iter().take(MOST_FAULTS).map(|listener| ListenerView {
-                        entry_point: clip(listener.entry_point),
-                        address: clip(listener.address),
-                    });
-                let listeners = listeners.collect();
+                let listeners = views(ack.listeners);
                 self.news(News::Active { version, listeners, persisted: ack.persisted });
             }
             v1::Stage::Rejected => {
@@ -500,7 +516,17 @@ const fn code(code: v1::ErrorCode) -> &'static str {
         Code::VersionRegression => "version_regression",
         Code::Protocol => "protocol",
         Code::Internal => "internal",
+        Code::Poisoned => "poisoned",
     }
+}
+
+/// Where entry points listen, as far as it is told within reason.
+fn views(listeners: Vec<v1::Listener>) -> Vec<ListenerView> {
+    let view = |listener: v1::Listener| ListenerView {
+        entry_point: clip(listener.entry_point),
+        address: clip(listener.address),
+    };
+    listeners.into_iter().take(MOST_FAULTS).map(view).collect()
 }
 
 /// A text off the wire, no longer than anyone reads.

@@ -1,47 +1,55 @@
 //! The store of a single server: a commit log on its own disk and an index over it.
 //!
 //! The log is the truth. A commit is appended and flushed, then indexed and flushed again, then
-//! shown to readers; so the index never knows a commit the log may lose. At start the index is
-//! compared with the log row by row: what it lacks is added, and an index that is wrong is moved
-//! aside and built anew. An index that is *ahead* is no fault of the index: the log lost commits
-//! that were acknowledged, and the store refuses to open.
+//! shown to readers; so the index never knows a commit the log may lose. Now and then the whole
+//! state becomes a checkpoint, after which a start need read only the log behind it. At start the
+//! index is compared with the newest checkpoint and the log behind that: what it lacks is added,
+//! and an index that is wrong is moved aside and built anew. An index or a checkpoint that is
+//! *ahead* is no fault of theirs: the log lost commits that were acknowledged, and the store
+//! refuses to open.
 //!
 //! ```text
 //! <directory>/lock                        held while the store is open
 //! <directory>/log/00000000000000000001.log
+//! <directory>/checkpoints/00000000000000000256.ckpt
 //! <directory>/index/
 //! <directory>/index.corrupt-<unix time>/  what was moved aside; may be removed
+//! <directory>/ballast                     may be removed when the disk is full
 //! ```
 //!
 //! One writer at a time; everything that touches the disk runs on the blocking pool.
 
+mod backup;
+mod core;
+mod maintenance;
+mod open;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io,
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{sync::watch, task::spawn_blocking};
-use tracing::{error, info, warn};
 use uuid::Uuid;
 
+pub use crate::embedded::{backup::Restored, verify::Verified};
 use crate::{
     Commit, CommitRecord, Key, Lineage, Store, StoreError, Version,
+    embedded::{core::Shared, open::IndexPlace},
     filesystem::{Disk, FileSystem},
-    index::Index,
-    log::{self, Log, reader::Reader},
     page,
 };
 
 /// Where and how an [`EmbeddedStore`] keeps its data.
+///
+/// Time is what the commits say: nothing happens to a store in which nothing is committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The directory that holds everything; created if it does not exist.
@@ -50,6 +58,18 @@ pub struct Settings {
     pub segment_size: u64,
     /// The parent of the lineage, should the directory be empty; ignored otherwise.
     pub parent: Option<Uuid>,
+    /// A checkpoint is made after this many commits.
+    pub checkpoint_every: u64,
+    /// A checkpoint is made at the first commit that is this much younger than the last one.
+    pub checkpoint_age: Duration,
+    /// How many checkpoints are kept.
+    pub checkpoints_kept: usize,
+    /// How many of the newest versions are kept at least.
+    pub kept_versions: u64,
+    /// Versions younger than this are kept, too.
+    pub kept_for: Duration,
+    /// How many bytes are set aside for somebody to free when the disk is full; 0 for none.
+    pub ballast_size: u64,
 }
 
 /// Keeps commits in a directory of this machine.
@@ -62,38 +82,33 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
 }
 
-/// What calls on the blocking pool share. The lock is dropped last.
-#[derive(Debug)]
-struct Shared {
-    writer: Mutex<Writer>,
-    reader: Reader,
-    heads: watch::Sender<Version>,
-    index: Index,
-    directory: PathBuf,
-    _lock: File,
-}
-
-#[derive(Debug)]
-struct Writer {
-    log: Log,
-    /// The log has a commit the index may lack.
-    is_index_behind: bool,
-}
-
 impl Settings {
     /// How large a log file grows unless told otherwise.
     pub const SEGMENT_SIZE: u64 = 64 * 1024 * 1024;
+    /// How much is set aside unless told otherwise.
+    pub const BALLAST_SIZE: u64 = 64 * 1024 * 1024;
 
     /// Keeps the data in a directory, with defaults for the rest.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), segment_size: Self::SEGMENT_SIZE, parent: None }
+        Self {
+            directory: directory.into(),
+            segment_size: Self::SEGMENT_SIZE,
+            parent: None,
+            checkpoint_every: 256,
+            checkpoint_age: Duration::from_hours(24),
+            checkpoints_kept: 7,
+            kept_versions: 10_000,
+            kept_for: Duration::from_hours(30 * 24),
+            ballast_size: Self::BALLAST_SIZE,
+        }
     }
 }
 
 impl EmbeddedStore {
     /// Opens the store in a directory, or starts one there.
     ///
-    /// Reads the whole log once to check it.
+    /// Reads the newest checkpoint and the log behind it, or all of the log if the index is lost
+    /// or wrong.
     ///
     /// # Errors
     ///
@@ -103,7 +118,7 @@ impl EmbeddedStore {
         Self::open_on(Arc::new(Disk), settings).await
     }
 
-    /// Opens the store with its log on another file system.
+    /// Opens the store with its log and checkpoints on another file system.
     ///
     /// # Errors
     ///
@@ -113,9 +128,65 @@ impl EmbeddedStore {
         settings: Settings,
     ) -> Result<Self, StoreError> {
         let directory = settings.directory.clone();
-        let open = move || Shared::open(file_system, settings);
+        let open = move || {
+            let lock = open::lock(&settings.directory)?;
+            let index = IndexPlace::in_directory(&settings.directory);
+            Shared::open(file_system, settings, index, Some(lock))
+        };
         let shared = spawn_blocking(open).await.map_err(|e| unfinished(&directory, e))??;
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Builds a store in an empty or missing directory from a backup, and opens nothing.
+    ///
+    /// The store begins a new lineage whose parent is the one of the backup. Versions keep their
+    /// numbers and contents, and the next commit the number it would have had. Nothing is visible
+    /// in the directory before the backup was read to its end and found whole.
+    ///
+    /// Blocks; an async caller runs it on the blocking pool.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::InvalidBackup`] says where the backup is damaged, [`StoreError::Occupied`]
+    /// that the directory is not empty. Whatever fails, the directory is as it was.
+    pub fn restore(backup: &mut dyn Read, directory: &Path) -> Result<Restored, StoreError> {
+        backup::restore(backup, directory)
+    }
+
+    /// Writes everything there is to a stream, to be [restored](Self::restore) somewhere else.
+    ///
+    /// The backup is the store as of the version that is answered; commits go on meanwhile. It
+    /// holds the values as they are, secrets included, and the key of the lineage.
+    ///
+    /// Blocks; an async caller runs it on the blocking pool.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Stream`] if the stream refuses, or an error of reading.
+    pub fn backup(&self, out: &mut dyn Write) -> Result<Version, StoreError> {
+        self.shared.backup(out)
+    }
+
+    /// Makes a checkpoint of the newest version and forgets what need not be kept.
+    ///
+    /// The store does so by itself; one that fails to is counted in
+    /// [`failed_checkpoints`](Self::failed_checkpoints).
+    pub async fn checkpoint(&self) -> Result<Version, StoreError> {
+        self.blocking(Shared::checkpoint).await
+    }
+
+    /// Returns how often a checkpoint was due and could not be made since the store was opened.
+    pub fn failed_checkpoints(&self) -> u64 {
+        self.shared.failed_checkpoints()
+    }
+
+    /// Reads all there is, recomputes the chain of hashes and compares the index with the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] names the first file that is not what was written.
+    pub async fn verify(&self) -> Result<Verified, StoreError> {
+        self.blocking(Shared::verify).await
     }
 
     /// Runs a call that may wait for the disk, to its end even if nobody waits for it.
@@ -125,125 +196,14 @@ impl EmbeddedStore {
     ) -> Result<T, StoreError> {
         let shared = Arc::clone(&self.shared);
         let result = spawn_blocking(move || call(&shared)).await;
-        result.map_err(|e| unfinished(&self.shared.directory, e))?
-    }
-}
-
-impl Shared {
-    fn open(file_system: Arc<dyn FileSystem>, settings: Settings) -> Result<Self, StoreError> {
-        let Settings { directory, segment_size, parent } = settings;
-        let lock = lock(&directory)?;
-        let log_directory = directory.join("log");
-        prepare(&*file_system, &directory, &log_directory)?;
-        let index_directory = directory.join("index");
-        let index = match Index::open(&index_directory).and_then(|index| Ok((index.head()?, index)))
-        {
-            Ok(index) => Some(index),
-            // Building another would meet the same obstacle, with more of the disk taken.
-            Err(error) if error.is_environment() => return Err(error),
-            Err(error) => {
-                warn!(%error, cause = ?error, "index cannot be read");
-                None
-            }
-        };
-
-        let known = index.as_ref().and_then(|(head, _)| *head);
-        let settings = log::Settings { directory: log_directory, segment_size, parent };
-        let mut agrees = index.is_some();
-        let mut compare = |entry: &log::reader::Entry| {
-            if let (Some((_, index)), Some(head)) = (&index, known)
-                && agrees
-                && entry.summary.version <= head.version
-            {
-                agrees = index.holds(entry);
-            }
-            Ok(())
-        };
-        let log = Log::open(file_system, settings, known, &mut compare)?;
-        let lineage = log.reader().lineage().id;
-        agrees &= known.is_none_or(|head| head.lineage == lineage);
-
-        let index = index.map(|(_, index)| index);
-        let (index, above) = match index {
-            Some(index) if agrees => (index, known.map_or(Version::NONE, |head| head.version)),
-            other => {
-                if let Some(index) = other {
-                    index.close();
-                }
-                move_aside(&directory, &index_directory)?;
-                (Index::open(&index_directory)?, Version::NONE)
-            }
-        };
-        if above < log.head() {
-            info!(from = %above, to = %log.head(), "indexing commits");
-            log.replay(above, &mut |entry| index.add(lineage, entry))?;
-            index.flush()?;
-        }
-        Ok(Self {
-            reader: log.reader().clone(),
-            heads: watch::Sender::new(log.head()),
-            writer: Mutex::new(Writer { log, is_index_behind: false }),
-            index,
-            directory,
-            _lock: lock,
-        })
-    }
-
-    fn head(&self) -> Version {
-        *self.heads.borrow()
-    }
-
-    fn commit(&self, expected: Version, commit: &Commit) -> Result<CommitRecord, StoreError> {
-        commit.check()?;
-        let poisoned = || StoreError::Poisoned { path: self.index.path().to_owned() };
-        // A writer that panicked may have left the log and the index apart.
-        let mut writer = self.writer.lock().map_err(|_| poisoned())?;
-        if writer.is_index_behind {
-            return Err(poisoned());
-        }
-        let head = writer.log.head();
-        if expected != head {
-            return Err(StoreError::Conflict { expected, head });
-        }
-        let entry = writer.log.append(commit)?;
-        let version = entry.summary.version;
-        let lineage = self.reader.lineage().id;
-        if let Err(error) = self.index.add(lineage, &entry).and_then(|()| self.index.flush()) {
-            error!(%version, %error, cause = ?error, "durable commit not indexed");
-            writer.is_index_behind = true;
-            return Err(StoreError::Unindexed {
-                version,
-                path: self.index.path().to_owned(),
-                source: io::Error::other(error),
-            });
-        }
-        self.heads.send_replace(version);
-        Ok(entry.summary.into_record(entry.location.hash))
-    }
-
-    fn get_at(&self, version: Version, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        let head = self.head();
-        if version > head {
-            return Err(StoreError::UnknownVersion { version, head });
-        }
-        match self.index.value(version, key)? {
-            Some(location) => self.reader.value(location).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn record(&self, version: Version) -> Result<CommitRecord, StoreError> {
-        let head = self.head();
-        let location = if version <= head { self.index.record(version)? } else { None };
-        let location = location.ok_or(StoreError::UnknownVersion { version, head })?;
-        self.reader.record(location)
+        result.map_err(|e| unfinished(&self.shared.settings.directory, e))?
     }
 }
 
 #[async_trait]
 impl Store for EmbeddedStore {
     fn lineage(&self) -> &Lineage {
-        self.shared.reader.lineage()
+        self.shared.lineage()
     }
 
     async fn head(&self) -> Result<Version, StoreError> {
@@ -256,7 +216,7 @@ impl Store for EmbeddedStore {
 
     async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
         let key = key.clone();
-        self.blocking(move |shared| shared.get_at(shared.head(), &key)).await
+        self.blocking(move |shared| shared.get(&key)).await
     }
 
     async fn get_at(&self, version: Version, key: &Key) -> Result<Option<Bytes>, StoreError> {
@@ -274,56 +234,15 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<CommitRecord>, StoreError> {
         self.blocking(move |shared| {
-            page(shared.head(), before, limit).map(|version| shared.record(version)).collect()
+            let oldest = shared.oldest();
+            let page = page(shared.head(), before, limit).take_while(|version| *version >= oldest);
+            page.map(|version| shared.record(version)).collect()
         })
         .await
     }
 
     fn watch(&self) -> watch::Receiver<Version> {
         self.shared.heads.subscribe()
-    }
-}
-
-/// Creates the data directory if need be and takes its lock.
-fn lock(directory: &Path) -> Result<File, StoreError> {
-    let unavailable = |source| StoreError::unavailable("use data directory", directory, source);
-    Disk.create_dir_all(directory).map_err(unavailable)?;
-    let mut options = OpenOptions::new();
-    let options = options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.open(directory.join("lock")).map_err(unavailable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: directory.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(unavailable(source)),
-    }
-}
-
-/// Makes the directory of the log durable before anything is put into it.
-fn prepare(file_system: &dyn FileSystem, directory: &Path, log: &Path) -> Result<(), StoreError> {
-    file_system.create_dir_all(log).map_err(|e| StoreError::unavailable("create", log, e))?;
-    file_system.sync_dir(directory).map_err(|e| StoreError::unavailable("flush", directory, e))?;
-    // The directory above may belong to somebody else; whoever made it durable, it is not news.
-    if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
-        let _ = file_system.sync_dir(above);
-    }
-    Ok(())
-}
-
-/// Gives an unusable index another name, so that somebody can look at it.
-fn move_aside(directory: &Path, index: &Path) -> Result<(), StoreError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    // The clock may stand still between two starts; the next free second will do.
-    let free = (now..).map(|time| directory.join(format!("index.corrupt-{time}")));
-    let Some(aside) = free.into_iter().find(|path| !path.exists()) else {
-        return Ok(());
-    };
-    match fs::rename(index, &aside) {
-        Ok(()) => {
-            warn!(moved_to = %aside.display(), "index disagrees with the log and is rebuilt");
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StoreError::unavailable("move aside", index, source)),
     }
 }
 

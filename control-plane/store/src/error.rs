@@ -30,6 +30,14 @@ pub enum StoreError {
         /// The newest there is.
         head: Version,
     },
+    /// The version is older than what is kept.
+    #[error("version {version} is no longer kept; the oldest that can be read is {oldest}")]
+    Forgotten {
+        /// The version asked for.
+        version: Version,
+        /// The oldest there is.
+        oldest: Version,
+    },
     /// The commit is larger than a store accepts; nothing was written.
     #[error("the commit has {size} bytes; split it so that each has at most {limit}")]
     TooLarge {
@@ -78,6 +86,30 @@ pub enum StoreError {
         /// What to do about it.
         help: String,
     },
+    /// A backup is damaged or is none; nothing was restored.
+    #[error("the backup is damaged at byte {offset}: {what}; use another backup")]
+    InvalidBackup {
+        /// Where the damage starts, or was noticed.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// A backup could not be read or written.
+    #[error("could not {action} the backup at byte {offset}; check where it is kept and try again")]
+    Stream {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// How far it came.
+        offset: u64,
+        /// What the stream said.
+        source: io::Error,
+    },
+    /// There is something where a backup was to be restored to; nothing was restored.
+    #[error("`{}` is not empty; name an empty directory or one that does not exist", path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A flush to disk failed, so what the disk holds is unknown: commits are refused until the
     /// process restarts, reads go on.
     ///
@@ -114,7 +146,8 @@ impl StoreError {
     pub(crate) fn unavailable(action: &'static str, path: &Path, source: io::Error) -> Self {
         let help = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free some space on its file system, then try again"
+                "free some space on its file system, if need be by deleting the file `ballast` in \
+                 the data directory, then try again"
             }
             io::ErrorKind::PermissionDenied => {
                 "give the user this process runs as read and write access to it"
@@ -152,7 +185,8 @@ mod tests {
         assert!(error.is_environment());
         assert_eq!(
             error.to_string(),
-            "could not write to `/data/log`; free some space on its file system, then try again"
+            "could not write to `/data/log`; free some space on its file system, if need be by \
+             deleting the file `ballast` in the data directory, then try again"
         );
     }
 

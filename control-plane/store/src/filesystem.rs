@@ -1,11 +1,13 @@
-//! The few file-system calls the commit log is made of.
+//! The few file-system calls the commit log and its checkpoints are made of.
 //!
 //! They are a trait so that a test can fail one of them, or record their order and replay what a
-//! power loss may leave of it. Only the log goes through it: the index can be rebuilt, and the
-//! lock means nothing after a crash.
+//! power loss may leave of it. The index does not go through it, since it can be rebuilt, nor does
+//! the lock, which means nothing after a crash.
 
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod recording;
 
 use std::{
     fmt::Debug,

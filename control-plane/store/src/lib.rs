@@ -2,7 +2,8 @@
 //!
 //! A [`Store`] is a small versioned map. A change is a [`Commit`]: it applies as a whole or not at
 //! all, only on top of the version its author saw, and it is durable when it is answered. Every
-//! version stays readable, and the chained [`CommitRecord`]s are the audit log.
+//! version stays readable until it is old enough to be forgotten, and the chained
+//! [`CommitRecord`]s are the audit log.
 //!
 //! [`EmbeddedStore`] keeps a single server's data on its own disk, [`MemoryStore`] is for tests.
 //! The suite in `conformance` (feature of the same name) says what both must do.
@@ -11,6 +12,7 @@
 
 #![warn(missing_docs)]
 
+mod checkpoint;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cursor;
@@ -23,6 +25,7 @@ mod lineage;
 mod log;
 mod memory;
 mod record;
+mod stream;
 
 use std::collections::HashSet;
 
@@ -78,19 +81,22 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`StoreError::UnknownVersion`] for a version above the head. At version 0 there is nothing.
+    /// [`StoreError::UnknownVersion`] for a version above the head, [`StoreError::Forgotten`] for
+    /// one the store no longer keeps. At version 0 there is nothing.
     async fn get_at(&self, version: Version, key: &Key) -> Result<Option<Bytes>, StoreError>;
 
     /// Returns the record of one commit.
     ///
     /// # Errors
     ///
-    /// [`StoreError::UnknownVersion`] for a version that was never committed.
+    /// [`StoreError::UnknownVersion`] for a version that was never committed,
+    /// [`StoreError::Forgotten`] for one the store no longer keeps.
     async fn record(&self, version: Version) -> Result<CommitRecord, StoreError>;
 
     /// Returns at most `limit` records older than `before`, or from the head on, newest first.
     ///
-    /// The next page starts before the last version of this one; an empty answer is the end.
+    /// The next page starts before the last version of this one; an empty answer is the end, or
+    /// where what is kept begins.
     async fn records(
         &self,
         before: Option<Version>,

@@ -13,8 +13,8 @@
 //! and would report success.
 
 pub(crate) mod reader;
-mod recovery;
-mod segment;
+pub(crate) mod recovery;
+pub(crate) mod segment;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +29,8 @@ use crate::{
     log::{
         reader::{Entry, Reader, RecordLocation, corrupt, size},
         recovery::{
-            Position, Visit, list_segments, not_the_tail, read_lineage, read_segment,
-            refuse_unless_tail, too_short,
+            Anchor, Position, Visit, list_segments, needed, not_the_tail, read_lineage,
+            read_segment, refuse_unless_tail, too_short,
         },
         segment::{NewSegment, Segment},
     },
@@ -41,6 +41,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) directory: PathBuf,
+    /// The directory of the checkpoints, which hold values too.
+    pub(crate) checkpoints: PathBuf,
     /// A segment that has reached this size is followed by a new one.
     pub(crate) segment_size: u64,
     /// The parent of the lineage, should this be a new log.
@@ -54,6 +56,15 @@ pub(crate) struct KnownHead {
     pub(crate) version: Version,
 }
 
+/// When a commit becomes durable.
+enum Flush {
+    Now,
+    Later,
+}
+
+/// Reads to the end.
+const ANY: Version = Version(u64::MAX);
+
 /// Appends commits, one at a time.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -63,12 +74,16 @@ pub(crate) struct Log {
     current: Segment,
     head: Version,
     head_hash: Hash,
+    /// There are records that were written but not flushed.
+    is_unflushed: bool,
     /// The file whose flush failed.
     poisoned: Option<PathBuf>,
 }
 
 impl Log {
-    /// Opens a log, or starts one, and shows every record to `visit`.
+    /// Opens a log, or starts one, and shows every record it reads to `visit`.
+    ///
+    /// With an anchor only the segments with later records are read.
     ///
     /// # Errors
     ///
@@ -78,55 +93,72 @@ impl Log {
         file_system: Arc<dyn FileSystem>,
         settings: Settings,
         known: Option<KnownHead>,
+        anchor: Option<Anchor>,
         visit: &mut Visit<'_>,
     ) -> Result<Self, StoreError> {
         let segments = list_segments(&*file_system, &settings.directory)?;
-        let Some((&last, earlier)) = segments.split_last() else {
-            return Self::create(file_system, settings, known);
+        let Some(&last) = segments.last() else {
+            let known = known.map(|known| known.version).max(anchor.map(|anchor| anchor.version));
+            if let Some(known) = known.filter(|known| *known > Version::NONE) {
+                return Err(too_short(&settings.directory, 0, Version::NONE, known));
+            }
+            let lineage = Lineage::new(settings.parent);
+            return Self::create(file_system, settings, lineage, Version::NONE);
         };
-        let directory: Arc<Path> = settings.directory.as_path().into();
-        let lineage = read_lineage(&*file_system, &directory, segments[0])?;
-        let reader = Reader::new(Arc::clone(&file_system), directory, lineage);
+        let lineage = read_lineage(&*file_system, &settings.directory, last)?;
+        let reader = Reader::new(Arc::clone(&file_system), &settings, lineage);
+        let above = anchor.map_or(Version::NONE, |anchor| anchor.version);
+        let segments = needed(&reader, &segments, above)?;
 
-        let mut position = Position::start(reader.lineage());
-        for &first in earlier {
-            if let Some(flaw) = read_segment(&reader, first, &mut position, visit)? {
+        let mut position = Position::before(segments[0], reader.lineage(), anchor);
+        for &first in &segments[..segments.len() - 1] {
+            if let Some(flaw) = read_segment(&reader, first, ANY, &mut position, visit)? {
                 return Err(not_the_tail(&reader.path(first), position.offset, flaw));
             }
         }
-        let flaw = read_segment(&reader, last, &mut position, visit)?;
+        let flaw = read_segment(&reader, last, ANY, &mut position, visit)?;
         let path = reader.path(last);
         if let Some(flaw) = flaw {
             refuse_unless_tail(&reader, last, &position, flaw)?;
         }
         let known = known.filter(|known| known.lineage == reader.lineage().id);
-        if let Some(known) = known.filter(|known| known.version > position.head) {
-            return Err(too_short(&path, position.offset, position.head, known.version));
-        }
+        let known = known.map_or(above, |known| known.version.max(above));
+        let Some(head_hash) = position.hash.filter(|_| known <= position.head) else {
+            return Err(too_short(&path, position.offset, position.head, known));
+        };
 
         let file = file_system
             .open_append(&path)
             .map_err(|e| StoreError::unavailable("open for writing", &path, e))?;
-        let Position { head, hash: head_hash, offset: end } = position;
+        let Position { head, offset: end, .. } = position;
         let current = Segment { first: last, path, file, end };
-        let mut log =
-            Self { file_system, settings, reader, current, head, head_hash, poisoned: None };
+        let mut log = Self {
+            file_system,
+            settings,
+            reader,
+            current,
+            head,
+            head_hash,
+            is_unflushed: false,
+            poisoned: None,
+        };
         log.settle(flaw)?;
         Ok(log)
     }
 
     /// Shows every record above a version to `visit`, oldest first.
-    pub(crate) fn replay(&self, above: Version, visit: &mut Visit<'_>) -> Result<(), StoreError> {
-        let mut position = Position::start(self.reader.lineage());
-        for first in list_segments(&*self.file_system, &self.settings.directory)? {
-            let flaw = read_segment(&self.reader, first, &mut position, &mut |entry| {
-                if entry.summary.version > above { visit(entry) } else { Ok(()) }
-            })?;
-            if let Some(flaw) = flaw {
-                return Err(corrupt(&self.reader.path(first), position.offset, flaw));
-            }
-        }
-        Ok(())
+    pub(crate) fn replay(
+        &self,
+        above: Version,
+        base: Option<Anchor>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        walk(&self.reader, above, base, self.newest(), visit)
+    }
+
+    /// Returns the newest version with its hash.
+    pub(crate) fn newest(&self) -> Anchor {
+        Anchor { version: self.head, hash: self.head_hash }
     }
 
     /// Returns the newest version.
@@ -146,6 +178,25 @@ impl Log {
     /// [`StoreError::Unavailable`] if it could not be written: the log is as before, and the next
     /// commit may succeed. [`StoreError::Poisoned`] if it could not be flushed.
     pub(crate) fn append(&mut self, commit: &Commit) -> Result<Entry, StoreError> {
+        self.add(commit, Flush::Now)
+    }
+
+    /// Appends a checked commit that is durable only after [`flush`](Self::flush).
+    pub(crate) fn write(&mut self, commit: &Commit) -> Result<Entry, StoreError> {
+        self.add(commit, Flush::Later)
+    }
+
+    /// Makes durable what was written.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.is_unflushed)
+            && let Err(source) = self.current.file.sync_data()
+        {
+            return Err(self.poison(self.current.path.clone(), &source));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, commit: &Commit, flush: Flush) -> Result<Entry, StoreError> {
         if let Some(path) = &self.poisoned {
             return Err(StoreError::Poisoned { path: path.clone() });
         }
@@ -171,7 +222,9 @@ impl Log {
                 return Err(StoreError::unavailable("write to", &self.current.path, source));
             }
         }
-        if let Err(source) = self.current.file.sync_data() {
+        if matches!(flush, Flush::Later) {
+            self.is_unflushed = true;
+        } else if let Err(source) = self.current.file.sync_data() {
             // The commit is refused, so a restart had better not find it in the page cache.
             // If this fails too the restart decides; nothing was promised either way.
             let _ = self.current.file.truncate(self.current.end);
@@ -183,24 +236,29 @@ impl Log {
         Ok(entry)
     }
 
-    /// Starts a log in an empty directory.
-    fn create(
+    /// Starts a log in an empty directory, with the commit after `head` as its first.
+    pub(crate) fn create(
         file_system: Arc<dyn FileSystem>,
         settings: Settings,
-        known: Option<KnownHead>,
+        lineage: Lineage,
+        head: Version,
     ) -> Result<Self, StoreError> {
-        if let Some(known) = known.filter(|known| known.version > Version::NONE) {
-            return Err(too_short(&settings.directory, 0, Version::NONE, known.version));
-        }
-        let directory: Arc<Path> = settings.directory.as_path().into();
-        let lineage = Lineage::new(settings.parent);
+        let directory = &settings.directory;
         info!(lineage = %lineage.id, directory = %directory.display(), "commit log created");
-        let current = segment::create(&*file_system, &directory, Version(1), &lineage)
+        let current = segment::create(&*file_system, directory, head.next(), &lineage)
             .map_err(NewSegment::into_error)?;
         let head_hash = lineage.root();
-        let reader = Reader::new(Arc::clone(&file_system), directory, lineage);
-        let head = Version::NONE;
-        Ok(Self { file_system, settings, reader, current, head, head_hash, poisoned: None })
+        let reader = Reader::new(Arc::clone(&file_system), &settings, lineage);
+        Ok(Self {
+            file_system,
+            settings,
+            reader,
+            current,
+            head,
+            head_hash,
+            is_unflushed: false,
+            poisoned: None,
+        })
     }
 
     /// Makes what was read at start durable, without the torn record behind it.
@@ -222,6 +280,7 @@ impl Log {
 
     /// Makes the next commit the first of a new segment.
     fn start_segment(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
         let directory = &self.settings.directory;
         let first = self.head.next();
         match segment::create(&*self.file_system, directory, first, self.reader.lineage()) {
@@ -254,4 +313,53 @@ impl Log {
         self.poisoned = Some(path.clone());
         StoreError::Poisoned { path }
     }
+}
+
+/// Returns the lineage of the log in a directory, `None` if there is no log.
+pub(crate) fn lineage(
+    file_system: &dyn FileSystem,
+    directory: &Path,
+) -> Result<Option<Lineage>, StoreError> {
+    let segments = list_segments(file_system, directory)?;
+    segments.last().map(|last| read_lineage(file_system, directory, *last)).transpose()
+}
+
+/// Shows every record above a version to `visit`, up to one that must be there; oldest first.
+///
+/// `base` tells the hash of the record before the first.
+pub(crate) fn walk(
+    reader: &Reader,
+    above: Version,
+    base: Option<Anchor>,
+    end: Anchor,
+    visit: &mut Visit<'_>,
+) -> Result<(), StoreError> {
+    let segments = list_segments(reader.file_system(), reader.directory())?;
+    let segments = needed(reader, &segments, above)?;
+    let mut position = Position::before(segments[0], reader.lineage(), base);
+    let mut path = reader.path(segments[0]);
+    for first in segments {
+        if position.head >= end.version {
+            break;
+        }
+        let flaw = read_segment(reader, first, end.version, &mut position, &mut |entry| {
+            if entry.summary.version > above { visit(entry) } else { Ok(()) }
+        })?;
+        path = reader.path(first);
+        if let Some(flaw) = flaw {
+            return Err(corrupt(&path, position.offset, flaw));
+        }
+    }
+    if position.head < end.version {
+        return Err(too_short(&path, position.offset, position.head, end.version));
+    }
+    // Every record names the hash of the one before, so the last vouches for all.
+    if position.hash.is_some_and(|hash| hash != end.hash) {
+        return Err(corrupt(
+            &path,
+            position.offset,
+            "it ends with another record than was written",
+        ));
+    }
+    Ok(())
 }

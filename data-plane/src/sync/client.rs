@@ -7,11 +7,12 @@ use lb_proto::v1::{self, config_sync_client::ConfigSyncClient};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::session::{Identity, Input, Output, Running, Session};
 use crate::{
     apply::{Applied, Applier},
+    identity::{Identity as Credentials, IdentityError},
     metrics::ApplyMetrics,
     report::SharedReporter,
 };
@@ -21,9 +22,6 @@ use crate::{
 const MAX_MESSAGE: usize = 64 << 20;
 /// How many messages wait for a slow control plane.
 const QUEUE: usize = 16;
-const CONNECT: Duration = Duration::from_secs(5);
-const KEEPALIVE: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first and the longest pause between two attempts.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -35,6 +33,8 @@ pub struct Client {
     pub control_plane: String,
     /// Who follows.
     pub identity: Identity,
+    /// How it proves that.
+    pub credentials: Credentials,
     /// Makes versions serve.
     pub applier: Applier,
     /// What serves already.
@@ -67,21 +67,36 @@ impl Client {
             // Full jitter: a fleet that lost its control plane must not come back as one.
             let wait = jittered(pause);
             pause = (pause * 2).min(PAUSE.1);
-            tokio::select! {
-                () = stop.cancelled() => return self.applier,
-                () = tokio::time::sleep(wait) => {}
+            let until = tokio::time::Instant::now() + wait;
+            while tokio::time::Instant::now() < until {
+                tokio::select! {
+                    () = stop.cancelled() => return self.applier,
+                    () = self.applier.survived() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
             }
         }
     }
 
     /// One stream from its beginning to its end; gives the reason of the end.
     async fn follow(&mut self, welcome: &mut bool) -> String {
-        let channel = match self.connect().await {
+        let now = jiff::Timestamp::now().as_second();
+        let channel = match self.credentials.connect(&self.control_plane, now).await {
             Ok(channel) => channel,
-            Err(error) => return chain(&error),
+            Err(error) => {
+                if !matches!(error, IdentityError::Connect(_)) {
+                    tracing::warn!(reason = chain(&error), "not a member of the fleet");
+                }
+                return chain(&error);
+            }
         };
+        if let Some(name) = self.credentials.name() {
+            name.clone_into(&mut self.identity.proxy);
+        }
         let (answers, stream) = mpsc::channel(QUEUE);
-        let mut session = Session::new(self.identity.clone(), self.running.clone());
+        let mut session = Session::new(self.identity.clone(), self.running.clone())
+            .with_poisoned(self.applier.poisoned())
+            .with_listeners(self.applier.listeners());
         for output in session.handle(Input::Connected) {
             if let Output::Send(message) = output
                 && answers.send(message).await.is_err()
@@ -95,15 +110,23 @@ impl Client {
             Ok(response) => response.into_inner(),
             Err(status) => return status.message().to_owned(),
         };
-        let reporter = Arc::clone(&self.reporter);
+        let (reporter, reports) = (Arc::clone(&self.reporter), channel.clone());
         let report = tokio::spawn(async move {
-            if let Err(status) = reporter.run(channel).await {
+            if let Err(status) = reporter.run(reports).await {
                 tracing::debug!(%status, "report stream ended");
             }
         });
         let _end_with_stream = AbortOnDrop(report.abort_handle());
         loop {
-            let message = match messages.next().await {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                () = self.applier.survived() => continue,
+                () = self.credentials.renewal_due() => {
+                    self.renew(&channel).await;
+                    continue;
+                }
+            };
+            let message = match message {
                 Some(Ok(message)) => message,
                 Some(Err(status)) => return status.message().to_owned(),
                 None => return "the control plane closed the stream".to_owned(),
@@ -113,6 +136,19 @@ impl Client {
                 self.metrics.connected(true);
                 tracing::info!(control_plane = self.control_plane, "following the control plane");
             }
+            if let Some(v1::to_proxy::Message::Trust(trust)) = message.message {
+                let renewed = trust.renew;
+                if let Some(answer) = self.trust(trust, &channel).await
+                    && answers.send(answer).await.is_err()
+                {
+                    return "the stream broke".to_owned();
+                }
+                if renewed {
+                    // The control plane sees who signed a certificate when a stream opens.
+                    return "coming back with a certificate of the new authority".to_owned();
+                }
+                continue;
+            }
             let outputs = session.handle(Input::Message(message));
             if let Err(reason) = self.perform(&mut session, outputs, &answers).await {
                 return reason;
@@ -120,15 +156,26 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
-        Endpoint::from_shared(self.control_plane.clone())?
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect()
-            .await
+    /// Renews the certificate. The stream goes on with the one it began with.
+    async fn renew(&mut self, channel: &Channel) {
+        if let Err(error) = self.credentials.renew(channel.clone()).await {
+            tracing::warn!(reason = chain(&error), "certificate not renewed; trying again");
+        }
+    }
+
+    /// Takes over whom to trust, and renews at once where that is asked for.
+    async fn trust(&mut self, trust: v1::Trust, channel: &Channel) -> Option<v1::FromProxy> {
+        let v1::Trust { generation, authorities, renew } = trust;
+        let authorities = authorities.into_iter().map(Into::into).collect();
+        if let Err(error) = self.credentials.trust(authorities) {
+            tracing::error!(reason = chain(&error), "the authorities of the fleet were not kept");
+            return None;
+        }
+        if renew {
+            self.renew(channel).await;
+        }
+        let trusted = v1::from_proxy::Message::Trusted(v1::Trusted { generation });
+        Some(v1::FromProxy { message: Some(trusted) })
     }
 
     /// Does what the session says; an error ends the stream.

@@ -100,15 +100,20 @@ impl LastGood {
         Ok(())
     }
 
-    /// The newest snapshot that is whole. Damaged ones are named in the log and passed over.
+    /// The newest snapshot that is whole and that `wanted` takes. Damaged ones are named in the
+    /// log and passed over.
     ///
     /// # Errors
     ///
     /// When the directory cannot be read.
-    pub fn load(&self) -> Result<Option<Running>, LastGoodError> {
+    pub fn load(
+        &self,
+        mut wanted: impl FnMut(&Running) -> bool,
+    ) -> Result<Option<Running>, LastGoodError> {
         for path in self.files().map_err(failed("read", &self.directory))? {
             match read(&path) {
-                Ok(running) => return Ok(Some(running)),
+                Ok(running) if wanted(&running) => return Ok(Some(running)),
+                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "last good snapshot not used");
                 }

@@ -15,6 +15,8 @@ use lb_model::{
 };
 use lb_proto::v1::{self, ErrorCode, Stage, from_proxy, to_proxy};
 
+use crate::boot::Content;
+
 /// The most bytes of one version that are taken into memory.
 pub const MAX_BYTES: usize = 256 << 20;
 /// How many keys travel in one part of an inventory.
@@ -112,6 +114,8 @@ pub struct Session {
     welcome: Option<Welcome>,
     assembly: Option<Assembly>,
     applying: Option<Candidate>,
+    poisoned: Option<Content>,
+    listeners: Vec<v1::Listener>,
     out: Vec<Output>,
 }
 
@@ -131,7 +135,30 @@ impl Refusal {
 impl Session {
     /// A new stream of a proxy on which `running` serves.
     pub fn new(identity: Identity, running: Option<Running>) -> Self {
-        Self { identity, running, welcome: None, assembly: None, applying: None, out: Vec::new() }
+        Self {
+            identity,
+            running,
+            welcome: None,
+            assembly: None,
+            applying: None,
+            poisoned: None,
+            listeners: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// The same, on a proxy that backed out of a version by itself.
+    #[must_use]
+    pub fn with_poisoned(mut self, poisoned: Option<Content>) -> Self {
+        self.poisoned = poisoned;
+        self
+    }
+
+    /// The same, on a proxy whose entry points listen at these addresses.
+    #[must_use]
+    pub fn with_listeners(mut self, listeners: Vec<v1::Listener>) -> Self {
+        self.listeners = listeners;
+        self
     }
 
     /// What serves.
@@ -178,8 +205,27 @@ impl Session {
             running: running.map(version),
             running_root: running.map(root).unwrap_or_default(),
             admin_address: self.identity.admin_address.clone(),
+            listeners: self.listeners.clone(),
+            poisoned: self.poisoned.as_ref().map(|content| v1::Version {
+                lineage: content.lineage.clone(),
+                number: content.version.0,
+            }),
+            poisoned_root: self
+                .poisoned
+                .as_ref()
+                .and_then(Content::digest)
+                .map(|Digest(root)| root.to_vec().into())
+                .unwrap_or_default(),
+            poison_reason: match &self.poisoned {
+                Some(content) => format!(
+                    "this proxy crashed again and again within a minute of activating version \
+                     {}, and went back to the one before",
+                    content.version
+                ),
+                None => String::new(),
+            },
         };
-        self.send(from_proxy::Message::Hello(hello));
+        self.send(from_proxy::Message::Hello(Box::new(hello)));
     }
 
     fn message(&mut self, message: v1::ToProxy) {

@@ -26,6 +26,9 @@ impl Faults<'_> {
         let mut entry_points: Objects<EntryPointName, EntryPoint> = BTreeMap::new();
         for (name, written) in written {
             self.path = vec!["entry_points".to_owned(), name.value.to_string()];
+            // Looked at first: all faults are wanted, also beside an address that is wrong.
+            let timeouts = self.entry_point_timeouts(written.timeouts.as_ref());
+            let limits = self.limits(written.limits.as_ref());
             let Some(address) = &written.address else {
                 if written.faulty.contains(&"address") {
                     continue;
@@ -44,8 +47,8 @@ impl Faults<'_> {
             let entry_point = EntryPoint {
                 address: address.value,
                 tls: written.tls.as_ref().map(|_| Tls {}),
-                timeouts: self.entry_point_timeouts(written.timeouts.as_ref()),
-                limits: self.limits(written.limits.as_ref()),
+                timeouts,
+                limits,
                 keep_alive: keep_alive(written.keep_alive.as_ref()),
                 trusted_ips: written
                     .trusted_ips

@@ -60,6 +60,14 @@ impl Faults<'_> {
         known: &[&str],
         shared: Option<&HealthCheck>,
     ) -> Option<Service> {
+        // Looked at first: all faults are wanted, also beside backends that are missing.
+        let health_check = match &written.health_check {
+            Some(check) => Some(self.within("health_check", |faults| faults.health_check(check))),
+            None => shared.cloned(),
+        };
+        let timeouts = written.timeouts.as_ref();
+        let timeouts = self.within("timeouts", |faults| faults.service_timeouts(timeouts));
+        let pool = self.within("pool", |faults| faults.pool(written.pool.as_ref()));
         let Some(listed) = &written.backends else {
             if written.faulty.contains(&"backends") {
                 return None;
@@ -92,13 +100,6 @@ impl Faults<'_> {
                 faults.error(name.at, code::EMPTY, message, "name at least one backend");
             }
         });
-        let health_check = match &written.health_check {
-            Some(check) => Some(self.within("health_check", |faults| faults.health_check(check))),
-            None => shared.cloned(),
-        };
-        let timeouts = written.timeouts.as_ref();
-        let timeouts = self.within("timeouts", |faults| faults.service_timeouts(timeouts));
-        let pool = self.within("pool", |faults| faults.pool(written.pool.as_ref()));
         Some(Service {
             backends,
             strategy: written.strategy.as_ref().map(|s| s.value).unwrap_or_default(),

@@ -38,14 +38,14 @@ fn session() -> Session {
 }
 
 fn hello(running: Option<(u64, Digest)>) -> Input {
-    message(from_proxy::Message::Hello(v1::Hello {
+    message(from_proxy::Message::Hello(Box::new(v1::Hello {
         proxy: "p".into(),
         schema_min: 1,
         schema_max: 1,
         running: running.map(|(number, _)| v1::Version { lineage: "L".into(), number }),
         running_root: running.map_or(Bytes::new(), |(_, root)| root.0.to_vec().into()),
         ..v1::Hello::default()
-    }))
+    })))
 }
 
 fn message(message: from_proxy::Message) -> Input {
@@ -240,4 +240,37 @@ fn talk_out_of_turn_ends_the_stream() {
     ] {
         assert_eq!(session().handle(input, &nothing).last(), Some(&Output::Close));
     }
+}
+
+#[test]
+fn poison_is_not_sent_again_until_an_operator_asks() {
+    let bad = target(2, &[("bad", "1")]);
+    let good = target(1, &[("a", "1")]);
+    let root = bad.snapshot.resources.root();
+    let mut session = session();
+    session.handle(Input::Target(Arc::clone(&bad)), &nothing);
+    let Input::Message(v1::FromProxy { message: Some(from_proxy::Message::Hello(hello)) }) =
+        hello(Some((1, good.snapshot.resources.root())))
+    else {
+        panic!()
+    };
+    let poisoned = v1::Hello {
+        poisoned: Some(v1::Version { lineage: "L".into(), number: 2 }),
+        poisoned_root: root.0.to_vec().into(),
+        poison_reason: "crashed".into(),
+        ..*hello
+    };
+    let out = session.handle(message(from_proxy::Message::Hello(Box::new(poisoned))), &nothing);
+    assert!(pushes(&out).is_empty(), "{out:?}");
+    assert!(out.iter().any(|output| matches!(
+        output,
+        Output::News(News::Rejected { version: Version(2), errors, .. })
+            if errors[0].code == "poisoned"
+    )));
+    let again = Arc::new(Target { attempt: 1, ..Target::clone(&bad) });
+    let out = session.handle(Input::Target(again), &nothing);
+    assert!(matches!(
+        out.last(),
+        Some(Output::Send(v1::ToProxy { message: Some(to_proxy::Message::Ask(_)) }))
+    ));
 }

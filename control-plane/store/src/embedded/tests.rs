@@ -1,5 +1,10 @@
 //! The store on disk: every promise of a store, starts, and the index.
 
+mod backup;
+mod checkpoints;
+mod crash;
+mod damage;
+
 use std::fs;
 
 use proptest::{
@@ -26,8 +31,12 @@ async fn open(directory: &Path) -> EmbeddedStore {
     try_open(directory).await.unwrap()
 }
 
+fn settings(directory: &Path) -> Settings {
+    Settings { segment_size: 600, ballast_size: 0, ..Settings::new(directory) }
+}
+
 async fn try_open(directory: &Path) -> Result<EmbeddedStore, StoreError> {
-    EmbeddedStore::open(Settings { segment_size: 600, ..Settings::new(directory) }).await
+    EmbeddedStore::open(settings(directory)).await
 }
 
 async fn fill(store: &EmbeddedStore, count: u64) {
@@ -76,7 +85,7 @@ async fn a_reopened_store_is_the_same() {
 async fn a_new_store_names_its_parent() {
     let directory = TempDir::new().unwrap();
     let parent = Some(Uuid::from_u128(7));
-    let settings = Settings { parent, ..Settings::new(directory.path()) };
+    let settings = Settings { parent, ..settings(directory.path()) };
     drop(EmbeddedStore::open(settings).await.unwrap());
     assert_eq!(open(directory.path()).await.lineage().parent, parent);
 }
@@ -224,7 +233,7 @@ async fn a_log_that_is_behind_its_index_or_gone_refuses_to_open() {
 async fn a_full_disk_refuses_the_commit_and_takes_the_next_one() {
     let directory = TempDir::new().unwrap();
     let disk = Faulty::default();
-    let settings = Settings::new(directory.path());
+    let settings = settings(directory.path());
     let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings).await.unwrap();
     fill(&store, 2).await;
     let before = contents(&store).await;
@@ -242,7 +251,7 @@ async fn a_full_disk_refuses_the_commit_and_takes_the_next_one() {
 async fn after_a_failed_flush_commits_are_refused_and_reads_go_on() {
     let directory = TempDir::new().unwrap();
     let disk = Faulty::default();
-    let settings = Settings::new(directory.path());
+    let settings = settings(directory.path());
     let store = EmbeddedStore::open_on(Arc::new(disk.clone()), settings).await.unwrap();
     fill(&store, 2).await;
     let before = contents(&store).await;

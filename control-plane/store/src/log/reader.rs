@@ -12,9 +12,9 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    CommitRecord, Hash, Key, Lineage, MAX_COMMIT_SIZE, StoreError, Version,
+    CommitRecord, Hash, Key, Lineage, MAX_COMMIT_SIZE, StoreError, Version, checkpoint,
     filesystem::{FileSystem, LogFile},
-    log::segment,
+    log::{Settings, segment},
     record::{self, FRAME_SIZE, Frame, Marker, Summary},
 };
 
@@ -28,11 +28,19 @@ pub(crate) struct RecordLocation {
     pub(crate) hash: Hash,
 }
 
+/// A file that holds values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The segment that starts with a version.
+    Segment(Version),
+    /// The checkpoint of a version.
+    Checkpoint(Version),
+}
+
 /// Where a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ValueLocation {
-    /// The first version of the segment.
-    pub(crate) segment: Version,
+    pub(crate) place: Place,
     pub(crate) offset: u64,
     pub(crate) size: u32,
     /// The hash of the value, so that the wrong one is never taken for it.
@@ -51,11 +59,12 @@ pub(crate) struct Entry {
 /// What keeps some bytes from being a record.
 pub(crate) type Flaw = &'static str;
 
-/// Reads one commit log; cheap to clone.
+/// Reads one commit log and the values in its checkpoints; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
     file_system: Arc<dyn FileSystem>,
     directory: Arc<Path>,
+    checkpoints: Arc<Path>,
     lineage: Lineage,
     marker: Marker,
 }
@@ -71,7 +80,7 @@ impl Entry {
         let mut offset = self.values_offset();
         self.summary.puts.iter().map(move |put| {
             let location = ValueLocation {
-                segment: self.location.segment,
+                place: Place::Segment(self.location.segment),
                 offset,
                 size: put.size,
                 hash: put.hash,
@@ -89,11 +98,27 @@ impl Entry {
 impl Reader {
     pub(crate) fn new(
         file_system: Arc<dyn FileSystem>,
-        directory: Arc<Path>,
+        settings: &Settings,
         lineage: Lineage,
     ) -> Self {
         let marker = record::marker(&lineage);
-        Self { file_system, directory, lineage, marker }
+        let directory = settings.directory.as_path().into();
+        let checkpoints = settings.checkpoints.as_path().into();
+        Self { file_system, directory, checkpoints, lineage, marker }
+    }
+
+    pub(crate) fn file_system(&self) -> &dyn FileSystem {
+        &*self.file_system
+    }
+
+    /// Returns the directory of the segments.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Returns the directory of the checkpoints.
+    pub(crate) fn checkpoints(&self) -> &Path {
+        &self.checkpoints
     }
 
     pub(crate) fn lineage(&self) -> &Lineage {
@@ -111,9 +136,12 @@ impl Reader {
 
     /// Reads a value and checks that it is the one that was written.
     pub(crate) fn value(&self, location: ValueLocation) -> Result<Bytes, StoreError> {
-        let path = self.path(location.segment);
+        let path = match location.place {
+            Place::Segment(first) => self.path(first),
+            Place::Checkpoint(version) => self.checkpoints.join(checkpoint::file_name(version)),
+        };
         let file = self.open(&path)?;
-        let damaged = || corrupt(&path, location.offset, "a value is not the one written there");
+        let damaged = || misplaced(&path, location.offset, "a value is not the one written there");
         let end = location.offset.saturating_add(u64::from(location.size));
         if u64::from(location.size) > MAX_COMMIT_SIZE || end > size(&*file, &path)? {
             return Err(damaged());
@@ -136,8 +164,8 @@ impl Reader {
             .map_err(|e| unreadable(&path, e))?;
         match found {
             Ok(entry) if entry.location == location => Ok(entry.summary.into_record(location.hash)),
-            Ok(_) => Err(corrupt(&path, location.offset, "the record is not the one written")),
-            Err(flaw) => Err(corrupt(&path, location.offset, flaw)),
+            Ok(_) => Err(misplaced(&path, location.offset, "the record is not the one written")),
+            Err(flaw) => Err(misplaced(&path, location.offset, flaw)),
         }
     }
 
@@ -249,5 +277,17 @@ pub(crate) fn corrupt(path: &Path, offset: u64, what: &str) -> StoreError {
         offset,
         what: what.to_owned(),
         help: "restore the data directory from a backup".to_owned(),
+    }
+}
+
+/// Builds the error for something that is not where the index says.
+fn misplaced(path: &Path, offset: u64, what: &str) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        offset,
+        what: what.to_owned(),
+        help: "stop, move the directory `index` away and start, to have the index rebuilt; \
+               should that not help, restore the data directory from a backup"
+            .to_owned(),
     }
 }

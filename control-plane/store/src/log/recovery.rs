@@ -17,19 +17,51 @@ use crate::{
 /// How far a log has been read.
 pub(crate) struct Position {
     pub(crate) head: Version,
-    pub(crate) hash: Hash,
+    /// The hash of the newest record; unknown before the first of a log that is not read from its
+    /// beginning.
+    pub(crate) hash: Option<Hash>,
     /// Where the next record of the segment is.
     pub(crate) offset: u64,
+    /// The record the log must hold, should the reading come by it.
+    anchor: Option<Anchor>,
+}
+
+/// A commit that is known to have been durable, from a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    pub(crate) version: Version,
+    pub(crate) hash: Hash,
 }
 
 /// Is told every record, oldest first.
 pub(crate) type Visit<'a> = dyn FnMut(&Entry) -> Result<(), StoreError> + 'a;
 
 impl Position {
-    /// Stands before the first record.
-    pub(crate) fn start(lineage: &Lineage) -> Self {
-        Self { head: Version::NONE, hash: lineage.root(), offset: 0 }
+    /// Stands before the first record of a segment.
+    pub(crate) fn before(first: Version, lineage: &Lineage, anchor: Option<Anchor>) -> Self {
+        let head = Version(first.0.saturating_sub(1));
+        let known = anchor.filter(|anchor| anchor.version == head).map(|anchor| anchor.hash);
+        let hash = if head == Version::NONE { Some(lineage.root()) } else { known };
+        Self { head, hash, offset: 0, anchor }
     }
+}
+
+/// Returns the segments from which on a log has to be read to know everything above a version.
+pub(crate) fn needed(
+    reader: &Reader,
+    segments: &[Version],
+    above: Version,
+) -> Result<Vec<Version>, StoreError> {
+    let later = segments.partition_point(|first| *first <= above.next());
+    if let Some(start) = later.checked_sub(1) {
+        return Ok(segments[start..].to_vec());
+    }
+    let path = segments.first().map_or(reader.directory().to_owned(), |first| reader.path(*first));
+    let what = match segments.first() {
+        Some(first) => format!("it starts with version {first}, and nothing holds those before"),
+        None => "it has no segments".to_owned(),
+    };
+    Err(corrupt(&path, 0, &what))
 }
 
 /// Lists the segments from the oldest on.
@@ -69,10 +101,11 @@ pub(crate) fn read_lineage(
     Ok(read_header(&*file, &path, size(&*file, &path)?)?.lineage)
 }
 
-/// Reads a segment up to its end or to what is no record, and returns the flaw of that.
+/// Reads a segment up to its end, a version or what is no record, and returns the flaw of that.
 pub(crate) fn read_segment(
     reader: &Reader,
     first: Version,
+    until: Version,
     position: &mut Position,
     visit: &mut Visit<'_>,
 ) -> Result<Option<&'static str>, StoreError> {
@@ -88,7 +121,7 @@ pub(crate) fn read_segment(
         return Err(corrupt(&path, 0, "the header belongs to another segment"));
     }
     position.offset = HEADER_SIZE as u64;
-    while position.offset < size {
+    while position.offset < size && position.head < until {
         let found =
             reader.entry(&*file, size, first, position.offset).map_err(|e| unreadable(&path, e))?;
         let entry = match found {
@@ -99,15 +132,17 @@ pub(crate) fn read_segment(
         if entry.summary.version != position.head.next() {
             return Err(corrupt(&path, position.offset, "a record has the wrong version"));
         }
-        if entry.summary.parent_hash != position.hash {
+        if position.hash.is_some_and(|hash| hash != entry.summary.parent_hash) {
             return Err(corrupt(&path, position.offset, "a record does not follow the one before"));
         }
+        let made = Anchor { version: entry.summary.version, hash: entry.location.hash };
+        if position.anchor.is_some_and(|anchor| anchor.version == made.version && anchor != made) {
+            return Err(corrupt(&path, position.offset, "a record is not the one of a checkpoint"));
+        }
         visit(&entry)?;
-        *position = Position {
-            head: entry.summary.version,
-            hash: entry.location.hash,
-            offset: entry.end(),
-        };
+        position.head = made.version;
+        position.hash = Some(made.hash);
+        position.offset = entry.end();
     }
     Ok(None)
 }

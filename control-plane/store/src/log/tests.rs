@@ -34,11 +34,13 @@ impl Place {
     fn open_knowing(&self, known: Option<KnownHead>) -> Result<(Log, Vec<Entry>), StoreError> {
         let settings = Settings {
             directory: self.directory.path().to_owned(),
+            checkpoints: self.directory.path().join("checkpoints"),
             segment_size: self.segment_size,
             parent: None,
         };
         let mut entries = Vec::new();
-        let log = Log::open(Arc::new(self.file_system.clone()), settings, known, &mut |entry| {
+        let file_system = Arc::new(self.file_system.clone());
+        let log = Log::open(file_system, settings, known, None, &mut |entry| {
             entries.push(entry.clone());
             Ok(())
         })?;

@@ -1,0 +1,231 @@
+//! The language by example: what each document means, or what is wrong with it.
+//!
+//! `golden/NAME.in.yaml` gives `NAME.snapshot.json` if it is valid, and `NAME.diagnostics.txt` if
+//! there is anything to say about it; `NAME.also.yaml` is a second document beside it. With
+//! `LB_BLESS=1` in the environment the answers are written instead of compared: read the
+//! difference before you commit it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lb_model::{
+    Bundle, Config,
+    bundle::Source,
+    config::{
+        Backend, Certificate, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Pool,
+        Route, RouteTimeouts, Service, ServiceTimeouts,
+    },
+    resource::HashKey,
+    value::Duration,
+    wire,
+};
+use serde_json::{Map, Value, json};
+
+/// The day on which all of this is read: 2027-01-01.
+const NOW: i64 = 1_798_761_600;
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// The names of all pairs.
+fn names() -> Vec<String> {
+    let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries
+        .filter_map(|name| name.to_str()?.strip_suffix(".in.yaml").map(str::to_owned))
+        .collect();
+    names.sort();
+    assert!(!names.is_empty(), "there is nothing in {}", directory().display());
+    names
+}
+
+fn bundle(name: &str) -> Bundle {
+    let mut bundle = Bundle::default();
+    for file in [format!("{name}.in.yaml"), format!("{name}.also.yaml")] {
+        if let Ok(bytes) = fs::read(directory().join(&file)) {
+            bundle.documents.push(Source::from_bytes(file, bytes));
+        }
+    }
+    bundle
+}
+
+#[test]
+fn every_document_means_what_its_golden_file_says() {
+    let is_blessing = std::env::vars_os().any(|(name, _)| name == "LB_BLESS");
+    let mut wrong = Vec::new();
+    for name in names() {
+        let (snapshot, findings) = match Config::parse(&bundle(&name), NOW) {
+            Ok(parsed) => (Some(render(&parsed.config)), parsed.warnings),
+            Err(findings) => (None, findings),
+        };
+        let findings = (!findings.is_empty()).then(|| findings.to_string());
+        for (kind, text) in [("snapshot.json", snapshot), ("diagnostics.txt", findings)] {
+            let path = directory().join(format!("{name}.{kind}"));
+            if is_blessing {
+                match &text {
+                    Some(text) => fs::write(&path, text).unwrap(),
+                    None => drop(fs::remove_file(&path)),
+                }
+            }
+            let known = fs::read_to_string(&path).ok();
+            if known != text {
+                let shown = text.unwrap_or_else(|| "(nothing)\n".to_owned());
+                wrong.push(format!("{} should now be:\n{shown}", path.display()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}\nif this is right, run again with LB_BLESS=1 and commit what changed",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn every_code_of_a_finding_occurs_in_a_golden_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let source = fs::read_to_string(root.join("model/src/diagnostic.rs")).unwrap();
+    let codes: BTreeSet<_> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub const ")?.split('"').nth(1))
+        .collect();
+    assert!(codes.len() > 20, "{codes:?}");
+    let texts = names().into_iter().map(|name| {
+        let path = directory().join(format!("{name}.diagnostics.txt"));
+        fs::read_to_string(path).unwrap_or_default()
+    });
+    let texts: String = texts.collect();
+    let unseen: Vec<_> =
+        codes.iter().filter(|code| !texts.contains(&format!("[{code}]"))).collect();
+    assert!(unseen.is_empty(), "no golden file shows {unseen:?}");
+}
+
+#[test]
+fn no_golden_file_shows_a_private_key() {
+    for name in names() {
+        let written: String =
+            bundle(&name).documents.into_iter().map(|document| document.text).collect();
+        let mut keys = written.split("-----BEGIN PRIVATE KEY-----\n").skip(1);
+        let Some(secret) = keys.next().and_then(|key| key.lines().next()) else { continue };
+        for kind in ["snapshot.json", "diagnostics.txt"] {
+            let text = fs::read_to_string(directory().join(format!("{name}.{kind}")));
+            assert!(!text.unwrap_or_default().contains(secret.trim()), "{name}.{kind}");
+        }
+    }
+}
+
+/// What a proxy would make of it: the configuration after its way over the wire.
+fn render(config: &Config) -> String {
+    let key = HashKey([7; 32]);
+    let shipped = wire::encode(config, key);
+    let config = wire::decode(&shipped, None).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let again = wire::encode(&config, key);
+    assert_eq!(shipped.root(), again.root(), "the wire form has one form of each meaning");
+    let value = json!({
+        "entry_points": objects(&config.entry_points, entry_point),
+        "backends": objects(&config.backends, backend),
+        "services": objects(&config.services, service),
+        "routes": objects(&config.routes, route),
+        "certificates": objects(&config.certificates, certificate),
+    });
+    format!("{}\n", serde_json::to_string_pretty(&value).unwrap())
+}
+
+fn objects<N: ToString, T>(
+    objects: &lb_model::config::Objects<N, T>,
+    render: impl Fn(&T) -> Value,
+) -> Value {
+    let rendered = objects.iter().map(|(name, object)| (name.to_string(), render(object)));
+    Value::Object(rendered.collect::<Map<_, _>>())
+}
+
+// Each names every field, so that a new one cannot be forgotten here.
+
+fn entry_point(entry_point: &EntryPoint) -> Value {
+    let EntryPoint { address, tls, timeouts, limits, keep_alive, trusted_ips } = entry_point;
+    let EntryPointTimeouts { header, idle, body } = timeouts;
+    let Limits { connections, request_line, header_bytes, header_count, body: body_limit } = limits;
+    let KeepAlive { max_requests, max_time } = keep_alive;
+    json!({
+        "address": address.0.to_string(),
+        "tls": tls.is_some(),
+        "timeouts": {
+            "header": header.to_string(), "idle": idle.to_string(), "body": body.to_string()
+        },
+        "limits": {
+            "connections": connections,
+            "request_line": request_line.to_string(),
+            "header_bytes": header_bytes.to_string(),
+            "header_count": header_count,
+            "body": body_limit.to_string(),
+        },
+        "keep_alive": { "max_requests": max_requests, "max_time": max_time.to_string() },
+        "trusted_ips": trusted_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn backend(backend: &Backend) -> Value {
+    let Backend { url, weight } = backend;
+    json!({ "url": url.to_string(), "weight": weight.get() })
+}
+
+fn service(service: &Service) -> Value {
+    let Service { backends, strategy, health_check, timeouts, pool, pass_host_header } = service;
+    let ServiceTimeouts { connect, response_header, idle, total } = timeouts;
+    let Pool { max_idle, idle_timeout } = pool;
+    json!({
+        "backends": backends.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "strategy": strategy.as_str(),
+        "health_check": health_check.as_ref().map(check),
+        "timeouts": {
+            "connect": connect.to_string(),
+            "response_header": response_header.to_string(),
+            "idle": idle.to_string(),
+            "total": total.to_string(),
+        },
+        "pool": { "max_idle": max_idle, "idle_timeout": idle_timeout.to_string() },
+        "pass_host_header": pass_host_header,
+    })
+}
+
+fn check(check: &HealthCheck) -> Value {
+    let HealthCheck { path, interval, timeout, healthy_threshold, unhealthy_threshold } = check;
+    json!({
+        "path": path,
+        "interval": interval.to_string(),
+        "timeout": timeout.to_string(),
+        "healthy_threshold": healthy_threshold,
+        "unhealthy_threshold": unhealthy_threshold,
+    })
+}
+
+fn route(route: &Route) -> Value {
+    let Route { rule, entry_points, priority, service, timeouts } = route;
+    let RouteTimeouts { connect, response_header, idle, total } = timeouts;
+    let text = |duration: &Option<Duration>| duration.map(|duration| duration.to_string());
+    json!({
+        "rule": rule.as_str(),
+        "entry_points": entry_points.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "priority": priority,
+        "service": service.to_string(),
+        "timeouts": {
+            "connect": text(connect),
+            "response_header": text(response_header),
+            "idle": text(idle),
+            "total": text(total),
+        },
+    })
+}
+
+fn certificate(certificate: &Certificate) -> Value {
+    json!({
+        "names": certificate.names(),
+        "not_before": certificate.not_before(),
+        "not_after": certificate.not_after(),
+        "chain": certificate.chain().len(),
+        "default": certificate.is_default(),
+    })
+}

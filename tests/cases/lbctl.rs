@@ -1,0 +1,166 @@
+//! The command line against real servers: what it says, and how it exits.
+
+use std::process::Stdio;
+
+use lb_model::Version;
+use lb_tests::{backend::Backend, client, cluster::Cluster, process::binary, scratch::Scratch};
+use serde_json::Value;
+use tokio::{net::TcpListener, process::Command};
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+async fn lbctl(server: &str, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(binary("lbctl"));
+    command.args(["--server", server]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+fn document(backend: &Backend) -> String {
+    format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         backends: {{ one: {{ url: \"{}\" }} }}\n",
+        backend.url()
+    )
+}
+
+#[tokio::test]
+async fn a_document_is_checked_applied_shown_and_rolled_back() {
+    let scratch = Scratch::new();
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let mut cluster = Cluster::start(2).await;
+    let server = cluster.control_plane().url();
+    let file = scratch.write("lb.yaml", document(&a)).display().to_string();
+
+    let checked = lbctl(&server, &["check", &file]).await;
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let apply = ["apply", "-f", &file, "-m", "first", "--wait", "--timeout", "10s"];
+    let applied = lbctl(&server, &apply).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let said = format!("{}{}", applied.stdout, applied.stderr);
+    assert!(said.contains("version 1") && said.contains("2 of 2"), "{said}");
+    // Live when the command ends, so no waiting here.
+    for proxy in 0..2 {
+        let response = client::get(cluster.web(proxy).await, "a", "/").await;
+        assert_eq!(response.backend(), "a");
+    }
+    assert_eq!(lbctl(&server, &["get"]).await.stdout, document(&a));
+
+    scratch.write("lb.yaml", document(&b));
+    let applied = lbctl(&server, &apply).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let rolled = lbctl(&server, &["rollback", "1", "-m", "b was bad", "--wait"]).await;
+    assert_eq!(rolled.code, 0, "{rolled:?}");
+    cluster.live_on_all(Version(3)).await;
+    assert_eq!(client::get(cluster.web(0).await, "a", "/").await.backend(), "a");
+
+    let history = lbctl(&server, &["history", "-o", "json"]).await.json();
+    let versions = history["versions"].as_array().unwrap();
+    let reasons: Vec<_> = versions.iter().map(|v| v["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["b was bad", "first", "first"]);
+    let proxies = lbctl(&server, &["proxies", "-o", "json"]).await.json();
+    let states: Vec<_> =
+        proxies["proxies"].as_array().unwrap().iter().map(|p| &p["state"]).collect();
+    assert_eq!(states, ["synced", "synced"]);
+    let status = lbctl(&server, &["status", "-o", "json"]).await;
+    assert_eq!((status.code, status.json()["health"]["status"].as_str()), (0, Some("healthy")));
+}
+
+#[tokio::test]
+async fn an_invalid_document_exits_with_3_and_is_never_sent() {
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::start(0).await;
+    let server = cluster.control_plane().url();
+    let text = "backends: { a: { url: \"http://a:1\", wieght: 1 } }\n";
+    let file = scratch.write("lb.yaml", text).display().to_string();
+    for command in [&["check", &*file][..], &["apply", "-f", &file]] {
+        let ended = lbctl(&server, command).await;
+        assert_eq!(ended.code, 3, "{ended:?}");
+        assert!(ended.stderr.contains("LB0101") && ended.stderr.contains("weight"), "{ended:?}");
+    }
+    assert_eq!(cluster.control_plane().get("/api/v1/config").await["version"], 0);
+    assert_eq!(cluster.control_plane().metric("lb_config_commits_total", "").await, 0);
+}
+
+#[tokio::test]
+async fn apply_exits_with_1_and_the_reason_when_a_proxy_refuses() {
+    let scratch = Scratch::new();
+    let backend = Backend::start("a").await;
+    let mut cluster = Cluster::serving(1, &document(&backend)).await;
+    let server = cluster.control_plane().url();
+    let blocker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = blocker.local_addr().unwrap().to_string();
+    let file = scratch.write("lb.yaml", document(&backend).replace("127.0.0.1:0", &taken));
+    let file = file.display().to_string();
+    let apply = ["apply", "-f", &file, "--wait", "--timeout", "10s"];
+    let refused = lbctl(&server, &apply).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains(&taken) && refused.stderr.contains("proxy-0"), "{refused:?}");
+
+    // The same again is how to try again.
+    drop(blocker);
+    let applied = lbctl(&server, &apply).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    assert_eq!(cluster.web(0).await.to_string(), taken);
+}
+
+#[tokio::test]
+async fn nobody_to_talk_to_a_conflict_and_a_missing_version_have_their_own_codes() {
+    let scratch = Scratch::new();
+    let backend = Backend::start("a").await;
+    let mut cluster = Cluster::start(0).await;
+    let server = cluster.control_plane().url();
+    let file = scratch.write("lb.yaml", document(&backend)).display().to_string();
+    assert_eq!(lbctl(&server, &["apply", "-f", &file]).await.code, 0);
+    let missing = lbctl(&server, &["rollback", "9"]).await;
+    assert_eq!(missing.code, 6, "{missing:?}");
+    let conflict = lbctl(&server, &["apply", "-f", &file, "--if-version", "0"]).await;
+    assert_eq!(conflict.code, 7, "{conflict:?}");
+    cluster.control_plane().kill();
+    let gone = lbctl(&server, &["status"]).await;
+    assert_eq!(gone.code, 4, "{gone:?}");
+    assert!(gone.stderr.contains(server.trim_start_matches("http://")), "{gone:?}");
+}
+
+#[tokio::test]
+async fn files_travel_with_the_document_that_names_them() {
+    let scratch = Scratch::new();
+    let backend = Backend::start("a").await;
+    let pair = lb_tests::certificate::Pair::new("shop.example.com");
+    scratch.write("shop.crt", &pair.certificate);
+    scratch.write("shop.key", &pair.key);
+    let text = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\", tls: {{}} }} }}\n\
+         backends: {{ one: {{ url: \"{}\" }} }}\n\
+         certificates: {{ default: {{ cert_file: shop.crt, key_file: ./shop.key }} }}\n",
+        backend.url()
+    );
+    let file = scratch.write("lb.yaml", text).display().to_string();
+    let mut cluster = Cluster::start(1).await;
+    let server = cluster.control_plane().url();
+    let applied = lbctl(&server, &["apply", "-f", &file, "--wait", "--timeout", "10s"]).await;
+    assert_eq!(applied.code, 0, "{applied:?}");
+    let port = cluster.web(0).await.port();
+    let resolve = format!("shop.example.com:{port}:127.0.0.1");
+    let ca = scratch.path().join("shop.crt").display().to_string();
+    let url = format!("https://shop.example.com:{port}/");
+    let answer = lb_tests::curl::curl(&["--cacert", &ca, "--resolve", &resolve, &url]).await;
+    assert_eq!((answer.status, answer.http_version.as_str()), (200, "2"));
+}

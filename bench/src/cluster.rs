@@ -10,14 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 use http::StatusCode;
 use lb_model::{
     Version,
-    api::{Committed, HealthView, ProxyList, SyncState},
+    api::{Committed, HealthView, ProxyList, SyncState, TokenCreated},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     Common,
-    http::{Caller, get, put},
+    http::{Caller, get, post, put},
     process::{Process, binary},
     report::say,
 };
@@ -58,12 +58,20 @@ impl Cluster {
         let control_plane = ControlPlane::start(binaries, directory.0.path()).await?;
         let mut cluster = Self { control_plane, proxies: Vec::new(), directory };
         for index in 0..proxies {
-            let directory = cluster.directory.0.path().join(format!("proxy-{index}"));
+            let name = format!("proxy-{index}");
+            let directory = cluster.directory().join(&name);
+            let token = token(&mut cluster.control_plane.caller(), &name).await?;
+            std::fs::write(directory.with_extension("token"), token)?;
             let program = binary(binaries, "lb-data-plane")?;
             let sync = cluster.control_plane.sync;
             cluster.proxies.push(Proxy::start(program, directory, sync).await?);
         }
         Ok(cluster)
+    }
+
+    /// Where all of it keeps its data.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.0.path()
     }
 
     /// Commits a document and waits until every proxy serves it.
@@ -140,6 +148,8 @@ impl ControlPlane {
             self.admin.to_string(),
             "--sync-addr".to_owned(),
             self.sync.to_string(),
+            "--ballast".to_owned(),
+            "0".to_owned(),
         ])?;
         let addresses = addresses(&mut self.process, &self.data).await?;
         self.admin = address(&addresses, "admin")?;
@@ -184,6 +194,14 @@ pub(crate) async fn commit(caller: &mut Caller, document: String) -> Result<Comm
     Ok(serde_json::from_slice(&answer.body)?)
 }
 
+/// A token that lets the proxy called `name` join.
+pub(crate) async fn token(caller: &mut Caller, name: &str) -> Result<String> {
+    let answer = caller.send(post("/api/v1/tokens", format!("{{\"name\":\"{name}\"}}"))).await?;
+    ensure!(answer.status == StatusCode::CREATED, "no token: {}", answer.status);
+    let created: TokenCreated = serde_json::from_slice(&answer.body)?;
+    Ok(created.token)
+}
+
 /// How the control plane and its fleet are.
 pub(crate) async fn health(caller: &mut Caller) -> Result<HealthView> {
     let answer = caller.send(get("/admin/health")).await?;
@@ -219,7 +237,9 @@ impl Proxy {
             "--admin-addr".to_owned(),
             self.admin.to_string(),
             "--control-plane".to_owned(),
-            format!("http://{}", self.control_plane),
+            format!("https://{}", self.control_plane),
+            "--join-token-file".to_owned(),
+            self.data.with_extension("token").display().to_string(),
         ])
     }
 

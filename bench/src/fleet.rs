@@ -14,15 +14,17 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use self::{
+    connection::Member,
     ledger::Ledger,
     simulated::{Behaviour, Simulated},
 };
 use crate::{
     Common,
-    cluster::{Cluster, ControlPlane, commit, eventually, health},
+    cluster::{Cluster, commit, eventually, health},
     document::many_routes,
     duration,
     http::Caller,
@@ -32,6 +34,8 @@ use crate::{
 
 /// How often the control plane is asked.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How many proxies join at once.
+const JOINS: usize = 16;
 /// Between two changes.
 const REST: Duration = Duration::from_millis(200);
 
@@ -86,7 +90,15 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
         file_limit()
     );
     let mut cluster = Cluster::start(&settings.common, 0).await?;
+    say("proxies join");
+    let joining = Instant::now();
+    let members = join(&cluster, (0..count).map(|index| format!("sim-{index:05}"))).await?;
+    let joined = joining.elapsed();
+    let mut odd = join(&cluster, ["slow", "mute", "refusing"].map(str::to_owned)).await?;
     let control_plane = &mut cluster.control_plane;
+    // Joining leaves free memory in its heap, which connections would take without it showing.
+    control_plane.process().kill();
+    control_plane.restart().await?;
     let mut fleet = Fleet { settings, ledger: Arc::default(), tasks: JoinSet::new(), change: 0 };
     let mut caller = control_plane.caller();
     commit(&mut caller, many_routes(settings.routes as usize, 0)).await?;
@@ -99,9 +111,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
         settings.routes,
         settings.changes
     ));
+    report.row("joining, a proxy", milliseconds(joined) / count as f64, "ms");
     let start = Instant::now();
-    for index in 0..count {
-        fleet.add(format!("sim-{index:05}"), Behaviour::Good, control_plane);
+    for (name, member) in members {
+        fleet.add(name, Behaviour::Good, member);
     }
     fleet.synced(&mut caller).await?;
     report.row("first connection of all, to synced", start.elapsed().as_secs_f64(), "s");
@@ -122,13 +135,18 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
     report.row("simulation processor time for a change", spent, "ms");
 
     if settings.misbehave {
-        let misbehaving = [
-            ("slow", Behaviour::Slow),
-            ("mute", Behaviour::Mute),
-            ("refusing", Behaviour::Refusing),
-        ];
-        let misbehaving = misbehaving
-            .map(|(name, behaviour)| fleet.add(name.to_owned(), behaviour, control_plane));
+        let mut misbehaving = Vec::new();
+        for (name, mut member) in odd.drain(..) {
+            let behaviour = match name.as_str() {
+                "slow" => Behaviour::Slow,
+                "mute" => Behaviour::Mute,
+                _ => Behaviour::Refusing,
+            };
+            if behaviour == Behaviour::Slow {
+                member.crawl(control_plane.sync).await?;
+            }
+            misbehaving.push(fleet.add(name, behaviour, member));
+        }
         tokio::time::sleep(Duration::from_secs(2)).await;
         let changes = fleet.changes(&mut caller).await?;
         tell(&changes, ", beside a slow, a mute and a refusing one", &mut report);
@@ -152,16 +170,11 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
 }
 
 impl Fleet<'_> {
-    fn add(
-        &mut self,
-        name: String,
-        behaviour: Behaviour,
-        control_plane: &ControlPlane,
-    ) -> AbortHandle {
+    fn add(&mut self, name: String, behaviour: Behaviour, member: Member) -> AbortHandle {
         let proxy = Simulated {
             name,
             behaviour,
-            control_plane: control_plane.sync,
+            member,
             reports: self.settings.reports,
             ledger: Arc::clone(&self.ledger),
             running: None,
@@ -196,6 +209,24 @@ impl Fleet<'_> {
         }
         Ok(changes)
     }
+}
+
+/// Lets proxies join, a few at a time.
+async fn join(
+    cluster: &Cluster,
+    names: impl IntoIterator<Item = String>,
+) -> Result<Vec<(String, Member)>> {
+    let control_plane = &cluster.control_plane;
+    stream::iter(names)
+        .map(|name| async move {
+            let directory = cluster.directory().join(&name);
+            let mut admin = control_plane.caller();
+            let member = Member::join(&name, control_plane.sync, &mut admin, &directory).await?;
+            anyhow::Ok((name, member))
+        })
+        .buffer_unordered(JOINS)
+        .try_collect()
+        .await
 }
 
 fn tell(changes: &[Change], beside: &str, report: &mut Report) {

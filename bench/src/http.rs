@@ -116,6 +116,14 @@ pub(crate) fn put(path: &str, document: String) -> Request<Full<Bytes>> {
     request
 }
 
+/// A POST request of some JSON.
+pub(crate) fn post(path: &str, json: String) -> Request<Full<Bytes>> {
+    let mut request = get(path);
+    *request.method_mut() = Method::POST;
+    *request.body_mut() = Full::new(Bytes::from(json));
+    request
+}
+
 /// Asks one server, over a connection that it keeps.
 #[derive(Debug)]
 pub(crate) struct Caller {

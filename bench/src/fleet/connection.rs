@@ -1,126 +1,102 @@
-//! How a simulated proxy reaches the control plane: one connection each, as in reality.
-//!
-//! Everything between the address and the gRPC channel is here, so that a client certificate has
-//! one place to go.
+//! How a simulated proxy becomes a member of the fleet and reaches the control plane: by the
+//! code of the real ones, with a key, a certificate and a connection of its own.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::Result;
-use hyper_util::rt::TokioIo;
+use anyhow::{Context, Result};
+use lb_data_plane::identity::{Identity, material::Keys};
+use lb_model::value::Secret;
+use lb_proto::v1::{FromProxy, Trust, Trusted, from_proxy};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpSocket, TcpStream},
-    time::{Sleep, sleep},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+    time::sleep,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-/// What the real proxies use.
-const CONNECT: Duration = Duration::from_secs(5);
-const KEEPALIVE: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{cluster::token, http::Caller};
 
-/// How fast a proxy reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// As fast as it can.
-    Free,
-    /// About 1 KiB a second.
-    Crawling,
-}
-
-/// The bytes that a crawling proxy reads at once, and how often.
+/// How a proxy that crawls reads: about 1 KiB a second.
 const SIP: usize = 256;
 const SIPS: Duration = Duration::from_millis(250);
 
-/// Opens a connection of its own to the control plane.
-pub(crate) async fn open(control_plane: SocketAddr, pace: Pace) -> Result<Channel> {
-    let connector = tower::service_fn(move |_: http::Uri| async move {
-        let stream = connect(control_plane, pace).await?;
-        Ok::<_, io::Error>(TokioIo::new(Paced { stream, pace, pause: None }))
-    });
-    let channel = Endpoint::from_shared(format!("http://{control_plane}"))?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_with_connector(connector)
-        .await?;
-    Ok(channel)
-}
-
-async fn connect(address: SocketAddr, pace: Pace) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    if pace == Pace::Crawling {
-        // Or the kernel would read ahead for it.
-        socket.set_recv_buffer_size(2_048)?;
-    }
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// A stream that is read no faster than its pace.
+/// A member of the fleet.
 #[derive(Debug)]
-struct Paced {
-    stream: TcpStream,
-    pace: Pace,
-    pause: Option<Pin<Box<Sleep>>>,
+pub(crate) struct Member {
+    identity: Identity,
+    control_plane: String,
+    relay: Option<JoinSet<()>>,
 }
 
-impl AsyncRead for Paced {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.pace == Pace::Free {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(cx));
-            self.pause = None;
-        }
+impl Member {
+    /// Joins the fleet; the key is kept in `directory`.
+    pub(crate) async fn join(
+        name: &str,
+        control_plane: SocketAddr,
+        admin: &mut Caller,
+        directory: &Path,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let token = Secret::new(token(admin, name).await?);
+        let keys = Keys::in_directory(directory);
+        let identity = Identity::open(keys, Some(token), name.to_owned())?;
+        let control_plane = format!("https://{control_plane}");
+        let mut member = Self { identity, control_plane, relay: None };
+        member.open().await?;
+        Ok(member)
+    }
+
+    /// From now on, this member reads about 1 KiB a second.
+    pub(crate) async fn crawl(&mut self, control_plane: SocketAddr) -> Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        self.control_plane = format!("https://{}", listener.local_addr()?);
+        let mut relay = JoinSet::new();
+        relay.spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                // Whatever breaks, the next connection is another.
+                let _ = crawling(near, control_plane).await;
+            }
+        });
+        self.relay = Some(relay);
+        Ok(())
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn open(&mut self) -> Result<Channel> {
+        let now = jiff::Timestamp::now().as_second();
+        self.identity.connect(&self.control_plane, now).await.context("not connected")
+    }
+
+    /// Takes over whom to trust, and gives the answer.
+    pub(crate) fn trust(&mut self, trust: Trust) -> Result<FromProxy> {
+        let Trust { generation, authorities, .. } = trust;
+        self.identity.trust(authorities.into_iter().map(Into::into).collect())?;
+        Ok(FromProxy { message: Some(from_proxy::Message::Trusted(Trusted { generation })) })
+    }
+}
+
+/// Carries one connection, slowly in the direction of the proxy.
+async fn crawling(near: TcpStream, control_plane: SocketAddr) -> io::Result<()> {
+    let socket = TcpSocket::new_v4()?;
+    // Or the kernel would read ahead.
+    socket.set_recv_buffer_size(2_048)?;
+    let far = socket.connect(control_plane).await?;
+    let (mut far_reads, mut far_writes) = far.into_split();
+    let (mut near_reads, mut near_writes) = near.into_split();
+    let slowly = async {
         let mut sip = [0; SIP];
-        let mut sip = ReadBuf::new(&mut sip[..buffer.remaining().min(SIP)]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut sip))?;
-        buffer.put_slice(sip.filled());
-        self.pause = Some(Box::pin(sleep(SIPS)));
-        Poll::Ready(Ok(()))
+        loop {
+            match far_reads.read(&mut sip).await? {
+                0 => return Ok(0),
+                read => near_writes.write_all(&sip[..read]).await?,
+            }
+            sleep(SIPS).await;
+        }
+    };
+    tokio::select! {
+        ended = slowly => ended,
+        ended = tokio::io::copy(&mut near_reads, &mut far_writes) => ended,
     }
-}
-
-impl AsyncWrite for Paced {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
+    .map(|_| ())
 }

@@ -4,7 +4,7 @@
 //! [`Session`](lb_data_plane::sync::session::Session); only that a version is compiled and
 //! switched to takes no time here.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
@@ -17,10 +17,7 @@ use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use super::{
-    connection::{self, Pace},
-    ledger::Ledger,
-};
+use super::{connection::Member, ledger::Ledger};
 
 /// The first and the longest pause between two attempts, those of real proxies.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -52,8 +49,8 @@ pub(crate) struct Simulated {
     pub(crate) name: String,
     /// What it does.
     pub(crate) behaviour: Behaviour,
-    /// Where the control plane takes proxies.
-    pub(crate) control_plane: SocketAddr,
+    /// How it reaches the control plane.
+    pub(crate) member: Member,
     /// Whether it reports, as real proxies do.
     pub(crate) reports: bool,
     /// Where its acknowledgements are written down.
@@ -79,8 +76,7 @@ impl Simulated {
     }
 
     async fn follow(&mut self, welcome: &mut bool) -> Result<()> {
-        let pace = if self.behaviour == Behaviour::Slow { Pace::Crawling } else { Pace::Free };
-        let channel = connection::open(self.control_plane, pace).await?;
+        let channel = self.member.open().await?;
         let (answers, stream) = mpsc::channel(QUEUE);
         let mut session = Session::new(self.identity(), self.running.clone());
         for output in session.handle(Input::Connected) {
@@ -104,6 +100,10 @@ impl Simulated {
                 () = &mut reporting => bail!("reports never end"),
             };
             *welcome = true;
+            if let Some(v1::to_proxy::Message::Trust(trust)) = message.message {
+                answers.send(self.member.trust(trust)?).await?;
+                continue;
+            }
             let mut outputs = VecDeque::from(session.handle(Input::Message(message)));
             while let Some(output) = outputs.pop_front() {
                 match output {

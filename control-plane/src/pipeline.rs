@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::Metrics,
-    snapshot::{SnapshotCache, Target},
+    snapshot::{Differences, SnapshotCache, Target},
 };
 
 /// Builds snapshots.
@@ -113,7 +113,8 @@ pub async fn build(store: &dyn Store, version: Version) -> Result<Target, BuildE
         let resources = Arc::new(wire::encode(&parsed.config, hash_key));
         let snapshot = Arc::new(Snapshot { lineage, version, resources });
         let config = Arc::new(parsed.config);
-        Ok(Target { snapshot, config, committed_at: record.time, attempt: 0 })
+        let differences = Differences::default();
+        Ok(Target { snapshot, config, committed_at: record.time, attempt: 0, differences })
     });
     built.await.unwrap_or(Err(BuildError::Bundle { version }))
 }

@@ -6,12 +6,17 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lb_model::{Config, ResourceSet, Snapshot, resource::Digest};
+use lb_model::{
+    Config, ResourceSet, Snapshot,
+    resource::{Delta, Digest, Inventory},
+};
 use tokio::sync::watch;
 
 /// How many older sets are kept, so that a proxy that runs one of them gets a difference without
 /// sending its inventory first.
 const KEPT: usize = 64;
+/// How many differences to one target are kept. A fleet runs one or two versions at a time.
+const DIFFERENCES: usize = 8;
 
 /// A snapshot on its way to the proxies.
 #[derive(Debug, Clone)]
@@ -24,6 +29,37 @@ pub struct Target {
     pub committed_at: Timestamp,
     /// Counts the times an operator asked to try the same content again.
     pub attempt: u64,
+    /// What leads to it.
+    pub differences: Differences,
+}
+
+/// What leads to a target, from each base that proxies run: the roots of both, and the way.
+///
+/// Comparing two sets takes time in proportion to both, and a fleet that runs the same needs the
+/// same difference: the first proxy pays, and a thousand others take what it found.
+#[derive(Debug, Clone, Default)]
+pub struct Differences(Arc<Mutex<Vec<Difference>>>);
+
+type Difference = ((Option<Digest>, Digest), Arc<Delta>);
+
+impl Target {
+    /// What leads from `base` to this target; from nothing when there is none.
+    pub fn difference(&self, base: Option<&ResourceSet>) -> Arc<Delta> {
+        let resources = &self.snapshot.resources;
+        let ends = (base.map(ResourceSet::root), resources.root());
+        // Locked while it is computed: whoever waits wants the same.
+        let mut known = self.differences.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, delta)) = known.iter().find(|(known, _)| *known == ends) {
+            return Arc::clone(delta);
+        }
+        let inventory = base.map_or_else(Inventory::new, ResourceSet::inventory);
+        let delta = Arc::new(resources.delta_from(&inventory));
+        if known.len() == DIFFERENCES {
+            known.remove(0);
+        }
+        known.push((ends, Arc::clone(&delta)));
+        delta
+    }
 }
 
 /// Holds the newest snapshot and wakes whoever waits for it.
@@ -83,5 +119,57 @@ impl SnapshotCache {
     pub fn by_root(&self, root: Digest) -> Option<Arc<ResourceSet>> {
         let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         sets.iter().find(|set| set.root() == root).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use lb_model::{Resource, ResourceKey, ResourceKind, Version, resource::HashKey};
+
+    use super::*;
+
+    const KEY: HashKey = HashKey([5; 32]);
+
+    fn set(names: &[&str]) -> ResourceSet {
+        let resources = names.iter().map(|name| {
+            let key = ResourceKey { kind: ResourceKind::Route, name: (*name).into() };
+            let resource = Resource::new(&key, Bytes::from_static(b"body"), &KEY);
+            (key, resource)
+        });
+        ResourceSet::new(KEY, resources.collect())
+    }
+
+    fn target(names: &[&str]) -> Target {
+        let resources = Arc::new(set(names));
+        Target {
+            snapshot: Arc::new(Snapshot { lineage: "L".into(), version: Version(1), resources }),
+            config: Arc::default(),
+            committed_at: Timestamp::UNIX_EPOCH,
+            attempt: 0,
+            differences: Differences::default(),
+        }
+    }
+
+    #[test]
+    fn proxies_with_the_same_base_share_one_difference() {
+        let (target, base) = (target(&["a", "b"]), set(&["b", "c"]));
+        let first = target.difference(Some(&base));
+        assert_eq!((first.upsert.len(), first.remove.len()), (1, 1));
+        assert!(Arc::ptr_eq(&first, &target.clone().difference(Some(&set(&["b", "c"])))));
+        let full = target.difference(None);
+        assert_eq!((full.upsert.len(), full.remove.len()), (2, 0));
+        assert!(Arc::ptr_eq(&full, &target.difference(None)));
+    }
+
+    #[test]
+    fn differences_to_many_bases_are_right_and_few_are_kept() {
+        let target = target(&["a"]);
+        for name in (0..3 * DIFFERENCES).map(|base| base.to_string()) {
+            let base = set(&[&name]);
+            let delta = target.difference(Some(&base));
+            assert_eq!(base.with(Delta::clone(&delta)), *target.snapshot.resources);
+        }
+        assert_eq!(target.differences.0.lock().unwrap().len(), DIFFERENCES);
     }
 }

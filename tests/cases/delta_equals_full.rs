@@ -11,7 +11,7 @@ use std::{
 };
 
 use lb_control_plane::{
-    snapshot::{SnapshotCache, Target},
+    snapshot::{Differences, SnapshotCache, Target},
     sync::session::{self as control, Input as ControlInput, Output as ControlOutput},
 };
 use lb_data_plane::sync::session::{self as proxy, Input as ProxyInput, Output as ProxyOutput};
@@ -119,6 +119,7 @@ impl World {
             config: Arc::new(Config::default()),
             committed_at: "2026-01-01T00:00:00Z".parse().unwrap(),
             attempt: 0,
+            differences: Differences::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Depends on next to nothing, so that it is built at once. What continuous integration runs is
 //! `cargo xtask test`, and nothing that is not here.
 
+mod bench;
 mod lint;
 mod steps;
 mod test;
@@ -23,13 +24,15 @@ Usage: cargo xtask CHORE
 Chores:
   up [--release | --dist] [ARGS...]  build all three programs and run `lbctl up ARGS...`
   test [--no-install] [FILTER...]    install what tests need, then format check, lints, build, tests
+  bench NAME [ARGS...]               build for release and run `lb-bench NAME ARGS...`
   lint                               format check and lints
   deny                               licences, bans and sources of dependencies
 
 Examples:
   cargo xtask up
   cargo xtask up --release -f lb.yaml --proxies 3
-  cargo xtask test --no-install apply";
+  cargo xtask test --no-install apply
+  cargo xtask bench fleet --proxies 2000";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -50,6 +53,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     match chore.as_str() {
         "up" => up::run(&root, rest),
         "test" => test::run(&root, rest),
+        "bench" => bench::run(&root, rest),
         "lint" => lint::run(&root, rest),
         "deny" => lint::deny(&root, rest),
         "help" | "--help" | "-h" => {

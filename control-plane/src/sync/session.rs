@@ -5,7 +5,8 @@
 //! so numbers may jump but never repeat or go back. What a proxy refused is not sent again until
 //! its content changes or an operator asks for it: a refusal must not become a loop.
 //!
-//! No socket, clock or lock: the service feeds it and does what it says.
+//! No socket, clock or state that others see, but for the differences that a target keeps for
+//! all streams: the service feeds it and does what it says.
 
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ use lb_proto::v1::{self, from_proxy, to_proxy};
 
 use crate::snapshot::Target;
 
-/// The most bytes of resources in one chunk of a push. Well under the 4 MiB that gRPC peers take.
-const CHUNK: usize = 1 << 20;
+/// The most bytes of resources in one chunk of a push. Small, because memory taken for a large
+/// message stays with its stream: with 1 MiB, a full push of 5,000 routes left 1 MiB for each.
+const CHUNK: usize = 32 << 10;
 /// The most keys a proxy may name in its inventory.
 const MOST_KEYS: usize = 1_000_000;
 /// The most bytes of an inventory that are kept. Past that a difference is not worth its memory.
@@ -393,20 +395,22 @@ impl Session {
         if self.refused == Some((root, target.attempt)) {
             return;
         }
-        let base = match &self.running {
-            _ if self.full_next => None,
-            None => None,
-            Some(running) => match (by_root(running.root), &self.inventory) {
-                (Some(set), _) => Some((running.root, set.inventory())),
-                (None, Some(inventory)) => Some((running.root, inventory.clone())),
-                (None, None) => {
-                    let inventory = Some(Inventory::new());
-                    self.phase = Phase::Asked(Asked { inventory, keys: 0, bytes: 0 });
-                    return self.send(to_proxy::Message::Ask(v1::InventoryRequest {}));
-                }
-            },
+        let (base, delta) = match &self.running {
+            Some(running) if !self.full_next => {
+                let delta = match (by_root(running.root), &self.inventory) {
+                    (Some(set), _) => target.difference(Some(&set)),
+                    (None, Some(inventory)) => Arc::new(resources.delta_from(inventory)),
+                    (None, None) => {
+                        let inventory = Some(Inventory::new());
+                        self.phase = Phase::Asked(Asked { inventory, keys: 0, bytes: 0 });
+                        return self.send(to_proxy::Message::Ask(v1::InventoryRequest {}));
+                    }
+                };
+                (Some(running.root), delta)
+            }
+            _ => (None, target.difference(None)),
         };
-        self.push(target, base);
+        self.push(target, base, &delta);
     }
 
     fn up_to_date(&mut self, target: Arc<Target>) {
@@ -421,16 +425,13 @@ impl Session {
         self.phase = Phase::Pushing(InFlight { nonce, target, full: false });
     }
 
-    fn push(&mut self, target: Arc<Target>, base: Option<(Digest, Inventory)>) {
+    fn push(&mut self, target: Arc<Target>, base: Option<Digest>, delta: &Delta) {
         let resources = &target.snapshot.resources;
         let full = base.is_none();
-        let (base_root, inventory) = match base {
-            Some((root, inventory)) => (root.0.to_vec(), inventory),
-            None => (Vec::new(), Inventory::new()),
-        };
+        let base_root = base.map(|root| root.0.to_vec()).unwrap_or_default();
         let nonce = self.nonce();
         let version = target.snapshot.version;
-        let Delta { upsert, remove } = resources.delta_from(&inventory);
+        let Delta { upsert, remove } = delta;
         let template = v1::Push {
             nonce: nonce.clone(),
             version: Some(self.version(version)),

@@ -17,7 +17,7 @@ use crate::{
     report::SharedReporter,
 };
 
-/// The largest message taken from the control plane. Pushes come in chunks of about 1 MiB, but a
+/// The largest message taken from the control plane. Pushes come in small chunks, but a
 /// single resource may be larger.
 const MAX_MESSAGE: usize = 64 << 20;
 /// How many messages wait for a slow control plane.

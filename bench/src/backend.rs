@@ -1,0 +1,54 @@
+//! A backend in this process that answers everything with 200 and two bytes.
+
+use std::{convert::Infallible, net::SocketAddr};
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinSet},
+};
+
+/// A running backend; it goes away when dropped.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Backend {
+    /// Starts one.
+    pub(crate) async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(accept(listener)).abort_handle();
+        Ok(Self { address, task })
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener) {
+    // Aborting this task drops the set, which ends the connections.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        connections.spawn(http1::Builder::new().serve_connection(
+            TokioIo::new(stream),
+            service_fn(|_: Request<Incoming>| async {
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+            }),
+        ));
+        while connections.try_join_next().is_some() {}
+    }
+}

@@ -1,0 +1,119 @@
+//! `lb-bench`: what the product does under load, measured on the real binaries.
+//!
+//! Everything runs on this machine's loopback and is bounded in count and time. Whatever was
+//! started ends with the benchmark, also when it fails or is interrupted.
+
+mod backend;
+mod change_to_live;
+mod cluster;
+mod document;
+mod fleet;
+mod http;
+mod load;
+mod outage;
+mod process;
+mod pushes;
+mod report;
+mod rotation;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::report::Report;
+
+/// Measures what lb does under load, on the real binaries.
+#[derive(Debug, Parser)]
+#[command(name = "lb-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+enum Benchmark {
+    /// From a commit to its service on every proxy, under load
+    ChangeToLive(change_to_live::Settings),
+    /// The control plane is killed under load, and comes back
+    Outage(outage::Settings),
+    /// Many commits in a row, with listeners and certificates, under load
+    Pushes(pushes::Settings),
+    /// A large fleet of simulated proxies on one control plane
+    Fleet(fleet::Settings),
+}
+
+/// What every benchmark is told.
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// Where lb-control-plane and lb-data-plane are; by default beside this program
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+
+    /// Also write the numbers into this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Keep the directory with the logs of the processes
+    #[arg(long)]
+    keep: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    process::raise_file_limit()?;
+    // Fails only when there is one already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // A benchmark that is dropped ends its processes.
+        let (report, json) = tokio::select! {
+            done = measure(arguments.benchmark) => done?,
+            _ = interrupt.recv() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("told to end"),
+        };
+        report.print();
+        if let Some(file) = json {
+            std::fs::write(&file, report.json())
+                .with_context(|| format!("could not write {}", file.display()))?;
+        }
+        Ok(())
+    })
+}
+
+async fn measure(benchmark: Benchmark) -> Result<(Report, Option<PathBuf>)> {
+    Ok(match benchmark {
+        Benchmark::ChangeToLive(settings) => {
+            (Box::pin(change_to_live::run(&settings)).await?, settings.common.json)
+        }
+        Benchmark::Outage(settings) => {
+            (Box::pin(outage::run(&settings)).await?, settings.common.json)
+        }
+        Benchmark::Pushes(settings) => {
+            (Box::pin(pushes::run(&settings)).await?, settings.common.json)
+        }
+        Benchmark::Fleet(settings) => {
+            (Box::pin(fleet::run(&settings)).await?, settings.common.json)
+        }
+    })
+}
+
+/// A duration as the configuration language writes it.
+fn duration(text: &str) -> Result<Duration, String> {
+    match lb_model::value::Duration::parse(text) {
+        Ok(duration) => Ok(duration.get()),
+        Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
+    }
+}

@@ -183,5 +183,5 @@ async fn report(name: &str, channel: Channel) -> Result<()> {
 /// A random part of a pause, at least a tenth of it, as real proxies wait.
 fn jittered(pause: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().as_u64_pair().1 % 1_000;
-    pause.mul_f64(0.1 + 0.9 * random as f64 / 1_000.0)
+    pause.mul_f64(0.5 + 0.5 * random as f64 / 1_000.0)
 }

@@ -74,7 +74,7 @@ impl ConfigSync for SyncService {
         let (answers, stream) = mpsc::channel(QUEUE);
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
         let connection =
-            Connection { service: self.clone(), id, certificate, proxy: None, answers };
+            Connection { service: self.clone(), id, certificate, told: 0, proxy: None, answers };
         tokio::spawn(connection.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -132,6 +132,8 @@ struct Connection {
     id: StreamId,
     /// Who is at the other end.
     certificate: ProxyCertificate,
+    /// Which set of authorities it was told of last.
+    told: u64,
     proxy: Option<String>,
     answers: mpsc::Sender<Result<ToProxy, Status>>,
 }
@@ -187,7 +189,7 @@ impl Connection {
     }
 
     /// Takes what is not for the session, and puts the true name on what is.
-    async fn read(&self, mut message: FromProxy) -> Option<FromProxy> {
+    async fn read(&mut self, mut message: FromProxy) -> Option<FromProxy> {
         match &mut message.message {
             Some(Message::Trusted(trusted)) => {
                 self.service.registry.trusted(&self.certificate.name, self.id, trusted.generation);
@@ -203,9 +205,14 @@ impl Connection {
     }
 
     /// Tells the proxy whom to trust, and whether its certificate is still good enough.
-    async fn tell_trust(&self) {
+    /// Once for each change of the authorities: most decisions are about others.
+    async fn tell_trust(&mut self) {
         let state = self.service.ledger.state();
         let authorities = &state.authorities;
+        if self.told == authorities.generation {
+            return;
+        }
+        self.told = authorities.generation;
         let (Ok(trusted), Ok(signing)) = (authorities.trust(), authorities.signing()) else {
             return;
         };
@@ -220,7 +227,7 @@ impl Connection {
     }
 
     /// After a decision: whether the proxy is still a member. If so it learns whom to trust.
-    async fn is_welcome(&self) -> bool {
+    async fn is_welcome(&mut self) -> bool {
         if !self.service.ledger.state().admits(&self.certificate) {
             tracing::warn!(proxy = self.certificate.name, "a revoked proxy is cut off");
             let refuse = Refuse { message: "this proxy was revoked".to_owned() };

@@ -69,7 +69,7 @@ impl Client {
             if welcome {
                 pause = PAUSE.0;
             }
-            // Full jitter: a fleet that lost its control plane must not come back as one.
+            // A fleet that lost its control plane must not come back as one.
             let wait = jittered(pause);
             pause = (pause * 2).min(PAUSE.1);
             let until = tokio::time::Instant::now() + wait;
@@ -238,10 +238,11 @@ fn active(applied: Applied) -> Input {
     Input::Active { persisted: applied.persisted, listeners: applied.listeners }
 }
 
-/// A random part of a pause, at least a tenth of it.
+/// A random part of a pause, at least half of it: with short parts, pauses that double grow past
+/// the outage, and a fleet that lost its control plane for a moment would miss it for long.
 fn jittered(pause: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().as_u64_pair().1 % 1_000;
-    let share = 0.1 + 0.9 * random as f64 / 1_000.0;
+    let share = 0.5 + 0.5 * random as f64 / 1_000.0;
     pause.mul_f64(share)
 }
 

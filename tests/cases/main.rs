@@ -19,6 +19,7 @@ mod fleet;
 mod full_disk;
 mod golden;
 mod hostile;
+mod hostile_control_plane;
 mod hostile_proxy;
 mod lbctl;
 mod partition;

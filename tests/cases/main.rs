@@ -20,6 +20,7 @@ mod fleet;
 mod full_disk;
 mod golden;
 mod hostile;
+mod hostile_control_plane;
 mod hostile_proxy;
 mod identity;
 mod lbctl;

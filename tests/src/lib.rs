@@ -21,6 +21,7 @@ pub mod control_plane;
 pub mod curl;
 pub mod disk;
 pub mod eventually;
+pub mod fake_control_plane;
 pub mod load;
 pub mod member;
 pub mod namespace;

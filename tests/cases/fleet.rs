@@ -306,11 +306,12 @@ async fn a_version_that_needs_more_memory_than_a_proxy_gives_is_refused() {
     let backend = Backend::start("a").await;
     let mut cluster = Cluster::start(1).await;
     cluster.add_proxy(&["--memory-budget", "32KiB"]).await;
-    let routes: String =
-        (0..50).map(|n| format!("  r{n}: {{ rule: Host(`h{n}.example`) }}\n")).collect();
+    let routes: Vec<String> =
+        (0..50).map(|n| format!("  r{n}: {{ rule: Host(`h{n}.example`) }}")).collect();
+    let routes = routes.join("\n");
     let document = format!(
         "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
-         backends: {{ a: {{ url: \"{}\" }} }}\nroutes:\n{routes}",
+         backends: {{ a: {{ url: \"{}\" }} }}\nroutes:\n{routes}\n",
         backend.url()
     );
     let committed = cluster.put(&document).await;

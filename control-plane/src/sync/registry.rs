@@ -10,6 +10,7 @@ use lb_model::{
     Version,
     api::{ListenerView, ProxyCounts, ProxyView, ResourceFault, SyncState},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::session::{Introduction, News};
 
@@ -34,6 +35,8 @@ struct Entry {
     persisted: bool,
     trusted_generation: u64,
     authority_key: Vec<u8>,
+    /// Ends the stream.
+    end: CancellationToken,
 }
 
 /// A connected proxy, as a rotation of the authority sees it.
@@ -63,7 +66,7 @@ impl Registry {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A proxy introduced itself on a stream.
+    /// A proxy introduced itself on a stream, which `end` ends; an older one is ended.
     ///
     /// # Errors
     ///
@@ -73,6 +76,7 @@ impl Registry {
         stream: StreamId,
         hello: &Introduction,
         authority_key: Vec<u8>,
+        end: CancellationToken,
         now: Timestamp,
     ) -> Result<(), FleetFull> {
         let mut proxies = self.lock();
@@ -92,8 +96,12 @@ impl Registry {
             persisted: true,
             trusted_generation: 0,
             authority_key,
+            end,
         };
-        proxies.insert(hello.proxy.clone(), entry);
+        if let Some(before) = proxies.insert(hello.proxy.clone(), entry) {
+            // A proxy has one stream: what an older one still holds is let go.
+            before.end.cancel();
+        }
         Ok(())
     }
 
@@ -243,7 +251,7 @@ mod tests {
     #[test]
     fn a_proxy_goes_from_applying_to_synced_to_disconnected() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), vec![], now).unwrap();
+        registry.connected(1, &hello("p"), vec![], CancellationToken::new(), now).unwrap();
         assert_eq!(state(&registry), SyncState::Applying);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
@@ -256,11 +264,20 @@ mod tests {
     #[test]
     fn an_old_stream_does_not_speak_for_a_proxy_that_opened_a_new_one() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), vec![], now).unwrap();
-        registry.connected(2, &hello("p"), vec![], now).unwrap();
+        registry.connected(1, &hello("p"), vec![], CancellationToken::new(), now).unwrap();
+        registry.connected(2, &hello("p"), vec![], CancellationToken::new(), now).unwrap();
         registry.disconnected("p", 1, now);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
         assert_eq!(state(&registry), SyncState::Applying);
+    }
+
+    #[test]
+    fn a_new_stream_of_a_proxy_ends_the_one_before() {
+        let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
+        let (old, new) = (CancellationToken::new(), CancellationToken::new());
+        registry.connected(1, &hello("p"), vec![], old.clone(), now).unwrap();
+        registry.connected(2, &hello("p"), vec![], new.clone(), now).unwrap();
+        assert!(old.is_cancelled() && !new.is_cancelled());
     }
 }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt};
@@ -36,6 +37,8 @@ use crate::{
 
 /// How many messages wait for a slow proxy. A push of many chunks waits in its session's task.
 const QUEUE: usize = 16;
+/// How long a proxy may let the messages for it wait.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest message a proxy may send.
 pub const MAX_MESSAGE: usize = 4 << 20;
 
@@ -73,8 +76,15 @@ impl ConfigSync for SyncService {
         let certificate = member(&request, &self.ledger)?;
         let (answers, stream) = mpsc::channel(QUEUE);
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
-        let connection =
-            Connection { service: self.clone(), id, certificate, told: 0, proxy: None, answers };
+        let connection = Connection {
+            service: self.clone(),
+            id,
+            certificate,
+            told: 0,
+            proxy: None,
+            answers,
+            end: CancellationToken::new(),
+        };
         tokio::spawn(connection.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -136,6 +146,8 @@ struct Connection {
     told: u64,
     proxy: Option<String>,
     answers: mpsc::Sender<Result<ToProxy, Status>>,
+    /// Ends this stream: a newer one of the same proxy is there.
+    end: CancellationToken,
 }
 
 impl Connection {
@@ -147,10 +159,11 @@ impl Connection {
         let mut decisions = self.service.ledger.watch();
         // One that was taken since the certificate was looked at counts too.
         decisions.mark_changed();
-        let stop = self.service.stop.clone();
+        let (stop, end) = (self.service.stop.clone(), self.end.clone());
         loop {
             let input = tokio::select! {
                 () = stop.cancelled() => break,
+                () = end.cancelled() => break,
                 changed = decisions.changed() => {
                     if changed.is_err() || !self.is_welcome().await {
                         break;
@@ -223,7 +236,7 @@ impl Connection {
             renew: signing.is_some_and(|signing| signing != self.certificate.authority_key),
         };
         let message = ToProxy { message: Some(to_proxy::Message::Trust(trust)) };
-        let _ = self.answers.send(Ok(message)).await;
+        self.send(Ok(message)).await;
     }
 
     /// After a decision: whether the proxy is still a member. If so it learns whom to trust.
@@ -232,7 +245,7 @@ impl Connection {
             tracing::warn!(proxy = self.certificate.name, "a revoked proxy is cut off");
             let refuse = Refuse { message: "this proxy was revoked".to_owned() };
             let message = ToProxy { message: Some(to_proxy::Message::Refuse(refuse)) };
-            let _ = self.answers.send(Ok(message)).await;
+            self.send(Ok(message)).await;
             return false;
         }
         if self.proxy.is_some() {
@@ -241,18 +254,27 @@ impl Connection {
         true
     }
 
+    /// Hands a message over; false when nobody takes it, or not in time.
+    async fn send(&self, message: Result<ToProxy, Status>) -> bool {
+        tokio::select! {
+            sent = self.answers.send_timeout(message, PATIENCE) => sent.is_ok(),
+            () = self.service.stop.cancelled() => false,
+            () = self.end.cancelled() => false,
+        }
+    }
+
     /// Does what the session says; false ends the stream.
     async fn perform(&mut self, outputs: Vec<Output>) -> bool {
         for output in outputs {
             match output {
                 Output::Send(message) => {
-                    if self.answers.send(Ok(message)).await.is_err() {
+                    if !self.send(Ok(message)).await {
                         return false;
                     }
                 }
                 Output::News(news) => {
                     if let Err(status) = self.news(news) {
-                        let _ = self.answers.send(Err(status)).await;
+                        self.send(Err(status)).await;
                         return false;
                     }
                 }
@@ -267,7 +289,13 @@ impl Connection {
         let SyncService { registry, cache, metrics, .. } = &self.service;
         if let News::Hello(hello) = &news {
             registry
-                .connected(self.id, hello, self.certificate.authority_key.clone(), now)
+                .connected(
+                    self.id,
+                    hello,
+                    self.certificate.authority_key.clone(),
+                    self.end.clone(),
+                    now,
+                )
                 .map_err(|full| Status::resource_exhausted(full.to_string()))?;
             tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
             self.proxy = Some(hello.proxy.clone());

@@ -379,6 +379,12 @@ impl Session {
             let message = "applying the push gives another root than it names";
             return Err(Refusal::new(ErrorCode::RootMismatch, message));
         }
+        // A difference is small and may still lead to too much.
+        let bytes: usize = set.iter().map(|(key, r)| r.body().len() + key.name.len() + 128).sum();
+        if bytes > MAX_BYTES {
+            let message = format!("a version of more than {MAX_BYTES} bytes");
+            return Err(Refusal::new(ErrorCode::LimitExceeded, message));
+        }
         let next = Running {
             lineage: Arc::clone(&welcome.lineage),
             version: assembly.version,

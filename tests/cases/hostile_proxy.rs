@@ -315,9 +315,10 @@ async fn a_stream_that_never_reads_holds_up_nobody_and_not_the_end() {
         deaf.push(fleet.member.open(Message::Hello(Box::new(fleet.member.hello()))).await);
     }
     let name = "lb_snapshot_pushes_total";
+    // Each stream ends the one before it, which may be before anything was sent on that.
     eventually("it was sent what it does not read", async || {
         match fleet.cluster.control_plane().metric(name, "full").await {
-            full if full >= 9 => Ok(()),
+            full if full >= 2 => Ok(()),
             other => Err(other.to_string()),
         }
     })

@@ -476,11 +476,12 @@ impl Session {
         if let Some(chunk) = chunks.last_mut() {
             chunk.last = true;
         }
+        // Told first: a proxy that does not read holds the chunks up.
+        let kind = if full { PushKind::Full } else { PushKind::Delta };
+        self.news(News::Pushed { version, bytes, kind });
         for chunk in chunks {
             self.send(to_proxy::Message::Push(chunk));
         }
-        let kind = if full { PushKind::Full } else { PushKind::Delta };
-        self.news(News::Pushed { version, bytes, kind });
         self.phase = Phase::Pushing(InFlight { nonce, target, full });
     }
 

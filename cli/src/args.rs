@@ -294,7 +294,8 @@ pub(crate) struct Backup {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  cp fleet.key /var/lib/lb.key && lbctl restore fleet.lbk --data-dir /var/lib/lb
+  lbctl restore fleet.lbk --data-dir /var/lib/lb
+  cp fleet.key /var/lib/lb.key      the key it was sealed with, beside the directory
 
 The history goes on under a new lineage that names the old one; proxies of the fleet follow it.")]
 pub(crate) struct Restore {

@@ -295,6 +295,7 @@ pub(crate) struct Backup {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   lbctl restore fleet.lbk --data-dir /var/lib/lb
+  lbctl restore ~/fleet.lbk --data-dir ./copy   to look at it on a laptop
   cp fleet.key /var/lib/lb.key      the key it was sealed with, beside the directory
 
 The history goes on under a new lineage that names the old one; proxies of the fleet follow it.")]

@@ -53,9 +53,14 @@ fn up(folder: &Path, flags: &[&str]) -> Command {
     command
 }
 
+fn token() -> serde_json::Value {
+    json!({ "id": "AbCd1234", "token": "lbt1.a.b.c", "expires": "2026-03-01T13:00:00Z" })
+}
+
 fn api() -> Pretend {
     Pretend::new(|asked| match asked.line.split(['?', ' ']).nth(1).unwrap_or_default() {
         "/api/v1/proxies" => (200, proxies(1, &[("a", "synced", 1), ("b", "synced", 1)])),
+        "/api/v1/tokens" => (201, token()),
         _ if asked.line.starts_with("GET") => (200, config(0)),
         _ => (200, committed(1)),
     })
@@ -84,7 +89,9 @@ fn a_fleet_starts_with_the_demo_and_stops_with_a_signal() {
     assert!(put.body.contains("demo.yaml") && put.body.contains("0.0.0.0:0"), "{}", put.body);
     let data = folder.path().join(".lb");
     let arguments = fs::read_to_string(data.join("proxy-2/arguments")).unwrap();
-    assert!(arguments.contains("--control-plane http://127.0.0.1:7 "), "{arguments}");
+    assert!(arguments.contains("--control-plane https://127.0.0.1:7 "), "{arguments}");
+    assert!(arguments.contains("--join-token-file"), "{arguments}");
+    assert_eq!(fs::read_to_string(data.join("proxy-2.token")).unwrap(), "lbt1.a.b.c");
 
     signal(&process, rustix::process::Signal::TERM);
     let (code, _, stderr) = end(&process.wait_with_output().unwrap());
@@ -163,6 +170,7 @@ fn a_stored_configuration_is_kept_and_the_demo_comes_back_where_it_names_it() {
         "documents": [{ "name": "lb.yaml", "text": text }] });
     let api = Pretend::new(move |asked| match asked.line.as_str() {
         "GET /api/v1/proxies" => (200, proxies(1, &[("a", "synced", 1), ("b", "synced", 1)])),
+        line if line.starts_with("POST /api/v1/tokens") => (201, token()),
         _ => (200, stored.clone()),
     });
     let folder = folder(&well(&api.address), &well("127.0.0.1:8"));

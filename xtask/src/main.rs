@@ -49,6 +49,12 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
     let Some((chore, rest)) = arguments.split_first() else {
         bail!("no chore was named\n\n{HELP}");
     };
+    let asks_for_help = rest.iter().any(|argument| argument == "--help" || argument == "-h");
+    // What `up` and `bench` take, their programs explain.
+    if asks_for_help && matches!(chore.as_str(), "test" | "lint" | "deny") {
+        steps::say(HELP);
+        return Ok(ExitCode::SUCCESS);
+    }
     let root = root()?;
     match chore.as_str() {
         "up" => up::run(&root, rest),

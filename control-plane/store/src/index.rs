@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 #[cfg(test)]
-pub(crate) use crate::index::tree::{Content, Rows};
+pub(crate) use crate::index::tree::{Content, Rows, open_sled};
 use crate::{
     Key, StoreError, Version,
     checkpoint::{Checkpoint, format::Held},

@@ -18,6 +18,7 @@ use crate::{
     MemoryStore,
     conformance::{commit, contents},
     filesystem::faulty::{Call, EIO, ENOSPC, Faulty},
+    index::open_sled,
 };
 
 async fn fresh() -> (EmbeddedStore, TempDir) {
@@ -155,12 +156,12 @@ async fn an_index_with_any_row_wrong_is_moved_aside_and_rebuilt() {
     drop(store);
     let index = directory.path().join("index");
     let rows: Vec<_> = {
-        let database = sled::open(&index).unwrap();
+        let database = open_sled(&index).unwrap();
         database.iter().map(|row| row.unwrap()).filter(|(name, _)| &**name != b"h").collect()
     };
     assert_eq!(rows.len(), 4 * 4);
     for (count, (name, content)) in rows.iter().enumerate() {
-        let database = sled::open(&index).unwrap();
+        let database = open_sled(&index).unwrap();
         if count % 2 == 0 {
             database.remove(name).unwrap();
         } else {

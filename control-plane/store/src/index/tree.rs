@@ -8,11 +8,15 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::StoreError;
 
 const CACHE_SIZE: u64 = 16 * 1024 * 1024;
+/// How long a tree that is opened waits for the one before it to let go.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Changes that happen together: a name with its new content, or to be removed.
 pub(crate) type Batch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -49,9 +53,7 @@ pub(crate) struct Rows {
 impl Tree {
     /// Opens or creates a tree on disk.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        // Every commit is flushed by its author; a timer would only add writes at odd times.
-        let config = sled::Config::new().path(path).cache_capacity(CACHE_SIZE).flush_every_ms(None);
-        guarded(path, || config.open()).map(Self::Sled)
+        guarded(path, || open_sled(path)).map(Self::Sled)
     }
 
     /// Closes the tree, even one sled panics over.
@@ -157,6 +159,27 @@ impl Tree {
     }
 }
 
+/// Opens sled, waiting while a tree that was closed just now lets go of its files.
+///
+/// sled's own threads may outlive the last handle for a moment, and its lock with them. No other
+/// process can hold it: the log's lock was taken before.
+pub(crate) fn open_sled(path: &Path) -> sled::Result<sled::Db> {
+    // Every commit is flushed by its author; a timer would only add writes at odd times.
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_SIZE).flush_every_ms(None);
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match config.open() {
+            // sled wraps the cause into its text.
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("acquire lock") && Instant::now() < deadline =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
+    }
+}
+
 /// Calls sled, turning its errors and its panics into one of ours.
 fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     let source = match catch_unwind(AssertUnwindSafe(call)) {
@@ -166,4 +189,24 @@ fn guarded<T>(path: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, 
         Err(_) => io::Error::other("sled panicked"),
     };
     Err(StoreError::unavailable("use index", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_opened_when_the_one_before_it_lets_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = open_sled(directory.path()).unwrap();
+        let next = thread::spawn({
+            let path = directory.path().to_owned();
+            move || open_sled(&path).map(|next| next.get("a"))
+        });
+        thread::sleep(Duration::from_millis(50));
+        assert!(!next.is_finished());
+        held.insert("a", "1").unwrap();
+        drop(held);
+        assert_eq!(next.join().unwrap().unwrap().unwrap().unwrap(), "1");
+    }
 }

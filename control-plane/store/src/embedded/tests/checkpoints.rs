@@ -264,7 +264,7 @@ async fn verifying_finds_a_row_that_is_wrong_missing_or_too_many() {
     let value = [b"ka\0".as_slice(), &2_u64.to_be_bytes()].concat();
     let extra = [b"knone\0".as_slice(), &2_u64.to_be_bytes()].concat();
     for (name, content) in [(value, Some(vec![])), (extra, Some(vec![])), (old, Some(vec![1]))] {
-        let database = sled::open(&index).unwrap();
+        let database = open_sled(&index).unwrap();
         let before = database.get(&name).unwrap();
         database.insert(&name, content.unwrap()).unwrap();
         drop(database);
@@ -272,7 +272,7 @@ async fn verifying_finds_a_row_that_is_wrong_missing_or_too_many() {
         let found = store.verify().await.unwrap_err();
         assert!(matches!(&found, StoreError::Corrupt { path, .. } if *path == index), "{found}");
         drop(store);
-        let database = sled::open(&index).unwrap();
+        let database = open_sled(&index).unwrap();
         match before {
             Some(before) => database.insert(&name, before).unwrap(),
             None => database.remove(&name).unwrap(),

@@ -1,9 +1,8 @@
-//! The body of a response on its way to a client.
+//! The body of a response on its way to a client over HTTP/2.
 //!
-//! An enum and not a boxed trait object: most bodies are a few frames, and a virtual call and an
-//! allocation a request would buy nothing. A streaming body carries a [`Watch`] that learns how
-//! many bytes passed and how it ended; dropping the body before its end is an end too. Frames
-//! pass untouched, trailers included. Buffering and transforming are not done here.
+//! An enum and not a boxed trait object: most bodies are a few frames, and a virtual call a frame
+//! would buy nothing. A streaming body copies what its [`Download`] has into frames; dropping the
+//! body before its end drops the download, which takes that for the client going away.
 
 use std::{
     pin::Pin,
@@ -11,89 +10,53 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::{Pause, Reason};
+use crate::{Fields, Part, Reason};
 
-/// How a streaming body ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Every byte was handed on.
-    Complete,
-    /// The source failed.
-    Failed(Reason),
-    /// The reader went away first.
-    Aborted,
-}
+/// The largest frame handed on at once; HTTP/2 sends no larger ones by default.
+const FRAME: usize = 16 << 10;
 
-/// Learns what becomes of a streaming body.
-pub trait Watch {
-    /// `bytes` more were handed on.
-    fn on_data(&mut self, bytes: usize);
+/// A response body on its way from a backend.
+pub trait Download: Unpin {
+    /// Is ready when there is a part.
+    ///
+    /// # Errors
+    ///
+    /// Why the body broke off.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Reason>>;
 
-    /// The body is over; called exactly once.
-    fn on_end(&mut self, end: End);
+    /// The bytes of the part that [`Download::poll_part`] found.
+    fn data(&self) -> &[u8];
+
+    /// Drops the first `count` of them: they were handed on.
+    fn consume(&mut self, count: usize);
+
+    /// The trailers behind the end.
+    fn trailers(&self) -> Option<&Fields>;
+
+    /// Whether everything was handed on and there are no trailers, as far as is known.
+    fn is_over(&self) -> bool;
 }
 
 /// A response body.
 #[derive(Debug)]
-pub enum Body<W: Watch> {
+pub enum Body<D> {
     /// No bytes.
     Empty,
     /// Bytes in memory, handed on once.
     Full(Bytes),
     /// Bytes as a backend sends them.
-    Streaming(Streaming<W>),
+    Streaming(Option<D>),
 }
 
 /// A body that ended before its end.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The source failed.
-    #[error("could not read the body")]
-    Source(#[source] hyper::Error),
-    /// Nothing came for too long, or the exchange as a whole took too long.
-    #[error("the body took too long")]
-    TooLong,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body broke off: {}", .0.as_str())]
+pub struct BodyError(pub Reason);
 
-/// A body passed on frame by frame.
-#[derive(Debug)]
-pub struct Streaming<W: Watch> {
-    source: Incoming,
-    pause: Pause,
-    watch: W,
-    ended: bool,
-}
-
-impl<W: Watch> Body<W> {
-    /// Passes `source` on under the eyes of `watch`. A source without a byte ends at once.
-    pub fn streaming(source: Incoming, pause: Pause, mut watch: W) -> Self {
-        if source.is_end_stream() {
-            watch.on_end(End::Complete);
-            return Self::Empty;
-        }
-        Self::Streaming(Streaming { source, pause, watch, ended: false })
-    }
-}
-
-impl<W: Watch> Streaming<W> {
-    fn end(&mut self, end: End) {
-        if !self.ended {
-            self.ended = true;
-            self.watch.on_end(end);
-        }
-    }
-}
-
-impl<W: Watch> Drop for Streaming<W> {
-    fn drop(&mut self) {
-        self.end(End::Aborted);
-    }
-}
-
-impl<W: Watch + Unpin> HttpBody for Streaming<W> {
+impl<D: Download> HttpBody for Body<D> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -101,66 +64,44 @@ impl<W: Watch + Unpin> HttpBody for Streaming<W> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let Poll::Ready(next) = Pin::new(&mut this.source).poll_frame(cx) else {
-            ready!(this.pause.poll_too_long(cx));
-            this.end(End::Failed(Reason::UpstreamTimeout));
-            return Poll::Ready(Some(Err(BodyError::TooLong)));
-        };
-        this.pause.end();
-        Poll::Ready(match next {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    this.watch.on_data(data.len());
-                }
-                if this.source.is_end_stream() {
-                    this.end(End::Complete);
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => {
-                this.end(End::Failed(Reason::UpstreamReset));
-                Some(Err(BodyError::Source(error)))
-            }
-            None => {
-                this.end(End::Complete);
-                None
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
-    }
-}
-
-impl<W: Watch + Unpin> HttpBody for Body<W> {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
+        let download = match &mut *self {
+            Self::Empty => return Poll::Ready(None),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
             }
-            Self::Streaming(streaming) => Pin::new(streaming).poll_frame(cx),
-        }
+            Self::Streaming(download) => download,
+        };
+        let Some(source) = download else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(match ready!(source.poll_part(cx)) {
+            Ok(Part::Data) => {
+                let data = source.data();
+                let bytes = Bytes::copy_from_slice(&data[..data.len().min(FRAME)]);
+                source.consume(bytes.len());
+                if source.is_over() {
+                    *download = None;
+                }
+                Some(Ok(Frame::data(bytes)))
+            }
+            Ok(Part::End) => {
+                let trailers = source.trailers().map(header_map);
+                *download = None;
+                trailers.map(|trailers| Ok(Frame::trailers(trailers)))
+            }
+            Err(reason) => {
+                *download = None;
+                Some(Err(BodyError(reason)))
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Streaming(streaming) => streaming.is_end_stream(),
+            Self::Streaming(download) => download.is_none(),
         }
     }
 
@@ -168,7 +109,87 @@ impl<W: Watch + Unpin> HttpBody for Body<W> {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streaming(streaming) => streaming.size_hint(),
+            Self::Streaming(_) => SizeHint::default(),
         }
+    }
+}
+
+/// Fields as HTTP/2 carries them. What does not fit there, which nothing that was read strictly
+/// does, is left out.
+pub fn header_map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields.iter() {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
+        {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// Three bytes at a time, then a trailer or a failure.
+    struct Threes {
+        left: &'static [u8],
+        fault: Option<Reason>,
+        trailers: Option<Fields>,
+    }
+
+    impl Download for Threes {
+        fn poll_part(&mut self, _: &mut Context<'_>) -> Poll<Result<Part, Reason>> {
+            Poll::Ready(match self.fault {
+                _ if !self.left.is_empty() => Ok(Part::Data),
+                Some(reason) => Err(reason),
+                None => Ok(Part::End),
+            })
+        }
+
+        fn data(&self) -> &[u8] {
+            &self.left[..self.left.len().min(3)]
+        }
+
+        fn consume(&mut self, count: usize) {
+            self.left = &self.left[count..];
+        }
+
+        fn trailers(&self) -> Option<&Fields> {
+            self.trailers.as_ref()
+        }
+
+        fn is_over(&self) -> bool {
+            self.left.is_empty() && self.fault.is_none() && self.trailers.is_none()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_with_its_last_byte_or_its_trailers() {
+        let source = |trailers| Threes { left: b"hello", fault: None, trailers };
+        let mut body = Body::Streaming(Some(source(None)));
+        for expected in [&b"hel"[..], b"lo"] {
+            assert!(!body.is_end_stream());
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), expected);
+        }
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+
+        let mut trailers = Fields::new();
+        trailers.push(b"X-Sum", b"7");
+        let body = Body::Streaming(Some(source(Some(trailers)))).collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["x-sum"], "7");
+        assert_eq!(body.to_bytes(), "hello");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_says_why() {
+        let source = Threes { left: b"", fault: Some(Reason::UpstreamReset), trailers: None };
+        let error = Body::Streaming(Some(source)).collect().await.unwrap_err();
+        assert_eq!(error, BodyError(Reason::UpstreamReset));
     }
 }

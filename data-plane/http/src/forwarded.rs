@@ -6,17 +6,18 @@
 
 use std::net::IpAddr;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{Entry, FORWARDED},
-};
 use ipnet::IpNet;
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+use crate::{
+    fields::{Field, Fields, Known},
+    h1::encode,
+};
+
+const FOR: &[u8] = b"x-forwarded-for";
+const PROTO: &[u8] = b"x-forwarded-proto";
+const HOST: &[u8] = b"x-forwarded-host";
+const PORT: &[u8] = b"x-forwarded-port";
+const REAL_IP: &[u8] = b"x-real-ip";
 
 /// Whether the client's side of the exchange is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,11 @@ pub enum Proto {
 /// The values of one connection.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    address: HeaderValue,
-    proto: HeaderValue,
-    port: HeaderValue,
+    address: Box<[u8]>,
+    port: Box<[u8]>,
+    proto: Proto,
+    /// The lines for a peer that is not trusted, but for the host's.
+    lines: Box<[u8]>,
     trusted: bool,
 }
 
@@ -40,79 +43,93 @@ impl Forwarded {
     /// Puts the values together for a connection from `peer` to `port` of the proxy.
     pub fn new(peer: IpAddr, port: u16, proto: Proto, trusted_ips: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
-        let value = |text: String| {
-            HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-        };
+        let (address, port) = (peer.to_string().into_bytes(), port.to_string().into_bytes());
+        let mut lines = Vec::new();
+        for (name, value) in [
+            (FOR, address.as_slice()),
+            (PROTO, proto.as_bytes()),
+            (PORT, port.as_slice()),
+            (REAL_IP, address.as_slice()),
+        ] {
+            encode::field(&mut lines, name, value);
+        }
         Self {
-            address: value(peer.to_string()),
-            proto: HeaderValue::from_static(match proto {
-                Proto::Http => "http",
-                Proto::Https => "https",
-            }),
-            port: value(port.to_string()),
+            address: address.into(),
+            port: port.into(),
+            proto,
+            lines: lines.into(),
             trusted: trusted_ips.iter().any(|net| net.contains(&peer)),
         }
     }
 
-    /// Writes the fields of a request that named `host`.
-    pub fn apply(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        if self.trusted {
-            self.append(headers, host);
-            return;
-        }
-        while let Some(name) = headers.keys().find(|name| is_claim(name)).cloned() {
-            headers.remove(name);
-        }
-        headers.insert(FOR, self.address.clone());
-        headers.insert(PROTO, self.proto.clone());
-        headers.insert(PORT, self.port.clone());
-        headers.insert(REAL_IP, self.address.clone());
-        if let Some(host) = host {
-            headers.insert(HOST, host.clone());
-        } else {
-            headers.remove(HOST);
+    /// Whether a field of the client's passes as it is; [`Forwarded::write`] takes care of the
+    /// others.
+    pub const fn passes(&self, field: &Field<'_>) -> bool {
+        match field.known {
+            Known::XForwardedFor => false,
+            Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XForwardedPort
+            | Known::XForwardedOther
+            | Known::XRealIp
+            | Known::Forwarded => self.trusted,
+            _ => true,
         }
     }
 
-    fn append(&self, headers: &mut HeaderMap, host: Option<&HeaderValue>) {
-        let chain = headers
-            .get_all(FOR)
-            .iter()
-            .chain([&self.address])
-            .map(HeaderValue::as_bytes)
-            .collect::<Vec<_>>()
-            .join(&b", "[..]);
-        let chain = HeaderValue::from_bytes(&chain).unwrap_or_else(|_| self.address.clone());
-        headers.insert(FOR, chain);
-        let values = [
-            (PROTO, Some(&self.proto)),
-            (PORT, Some(&self.port)),
-            (REAL_IP, Some(&self.address)),
-            (HOST, host),
-        ];
-        for (name, value) in values {
-            if let (Entry::Vacant(entry), Some(value)) = (headers.entry(name), value) {
-                entry.insert(value.clone());
+    /// Writes the lines for a request that named `host` and had `fields`.
+    pub fn write(&self, out: &mut Vec<u8>, fields: &Fields, host: Option<&[u8]>) {
+        if self.trusted {
+            return self.append(out, fields, host);
+        }
+        out.extend_from_slice(&self.lines);
+        if let Some(host) = host {
+            encode::field(out, HOST, host);
+        }
+    }
+
+    fn append(&self, out: &mut Vec<u8>, fields: &Fields, host: Option<&[u8]>) {
+        out.extend_from_slice(FOR);
+        out.extend_from_slice(b": ");
+        for value in fields.values(Known::XForwardedFor) {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(&self.address);
+        out.extend_from_slice(b"\r\n");
+        for (known, name, value) in [
+            (Known::XForwardedProto, PROTO, Some(self.proto.as_bytes())),
+            (Known::XForwardedPort, PORT, Some(&*self.port)),
+            (Known::XRealIp, REAL_IP, Some(&*self.address)),
+            (Known::XForwardedHost, HOST, host),
+        ] {
+            if let Some(value) = value
+                && !fields.has(known)
+            {
+                encode::field(out, name, value);
             }
         }
     }
 }
 
-/// Whether a field is a claim about the client that is not overwritten anyway.
-fn is_claim(name: &HeaderName) -> bool {
-    *name == FORWARDED
-        || (name.as_str().starts_with("x-forwarded-") && ![FOR, PROTO, PORT, HOST].contains(name))
+impl Proto {
+    const fn as_bytes(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"http",
+            Self::Https => b"https",
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(trusted: &[&str]) -> HeaderMap {
+    fn request(trusted: &[&str]) -> Vec<String> {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         let peer = "::ffff:192.0.2.7".parse().unwrap();
         let forwarded = Forwarded::new(peer, 8443, Proto::Https, &trusted);
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         for (name, value) in [
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-for", "10.0.0.2"),
@@ -122,25 +139,23 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
         ] {
-            headers.append(name, HeaderValue::from_static(value));
+            fields.push(name.as_bytes(), value.as_bytes());
         }
-        forwarded.apply(&mut headers, Some(&HeaderValue::from_static("shop:8443")));
-        headers
-    }
-
-    fn sorted(headers: &HeaderMap) -> Vec<String> {
-        let mut all: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
-        all.sort();
-        all
+        let mut out = Vec::new();
+        for field in fields.iter().filter(|field| forwarded.passes(field)) {
+            encode::field(&mut out, field.name, field.value);
+        }
+        forwarded.write(&mut out, &fields, Some(b"shop:8443"));
+        let text = String::from_utf8(out).unwrap();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 
     #[test]
     fn claims_of_a_stranger_are_dropped() {
         assert_eq!(
-            sorted(&request(&[])),
+            request(&[]),
             [
                 "x-forwarded-for: 192.0.2.7",
                 "x-forwarded-host: shop:8443",
@@ -154,7 +169,7 @@ mod tests {
     #[test]
     fn claims_of_a_trusted_peer_are_kept_and_its_address_appended() {
         assert_eq!(
-            sorted(&request(&["192.0.2.0/24"])),
+            request(&["192.0.2.0/24"]),
             [
                 "forwarded: for=10.0.0.1",
                 "x-forwarded-for: 10.0.0.1, 10.0.0.2, 192.0.2.7",

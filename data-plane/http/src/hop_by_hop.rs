@@ -1,154 +1,94 @@
-//! Removes the header fields that are meant for one connection only (RFC 9110, 7.6.1).
+//! Which header fields are meant for one connection only (RFC 9110, 7.6.1).
 //!
-//! Works on the map in place and allocates nothing unless a message has several `Connection`
-//! lines. An upgrade that the proxy carries is put back by whoever carries it.
+//! Nothing is removed: whoever writes a message asks for each field whether it passes. An upgrade
+//! that the proxy carries, and the framing of the message it sends, are written by it anew.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRANSFER_ENCODING, UPGRADE,
-    },
+use crate::{
+    fields::{Field, Fields, Known},
+    h1::members,
 };
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+/// Decides which fields of one message pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Filter<'a> {
+    /// The fields, if `Connection` names some of them.
+    nominating: Option<&'a Fields>,
+}
 
-/// Removes what must not be forwarded from a request.
-pub fn strip_request(headers: &mut HeaderMap) {
-    let te = headers.get(TE).is_some_and(accepts_trailers);
-    strip(headers);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(HTTP2_SETTINGS);
-    if te {
-        headers.insert(TE, TRAILERS);
+impl<'a> Filter<'a> {
+    /// For a message with these fields; `nominates` tells whether its `Connection` names more
+    /// than the usual words.
+    pub const fn new(fields: &'a Fields, nominates: bool) -> Self {
+        Self { nominating: if nominates { Some(fields) } else { None } }
     }
-}
 
-/// Removes what must not be forwarded from a response.
-pub fn strip_response(headers: &mut HeaderMap) {
-    strip(headers);
-    headers.remove(PROXY_AUTHENTICATE);
-}
-
-/// The protocol a request or response asks to switch to, if its `Connection` says so as well.
-pub fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let wanted = headers.get(UPGRADE)?;
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-        .then_some(wanted)
-}
-
-fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        if headers.get_all(CONNECTION).iter().nth(1).is_none() {
-            if let Some(value) = headers.remove(CONNECTION) {
-                remove_named(headers, &value);
-            }
-        } else {
-            let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
-            headers.remove(CONNECTION);
-            for value in &values {
-                remove_named(headers, value);
-            }
-        }
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
-}
-
-/// Removes the fields a `Connection` value names, except those that say who is asked for and
-/// where the message ends: no client may have them removed.
-fn remove_named(headers: &mut HeaderMap, value: &HeaderValue) {
-    for token in tokens(value) {
-        if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive") {
-            continue;
-        }
-        if let Ok(name) = HeaderName::from_bytes(token)
-            && name != HOST
-            && name != CONTENT_LENGTH
-        {
-            headers.remove(name);
+    /// Whether a field passes. `Host` and `Content-Length` always do: no client may have removed
+    /// who is asked for and where the message ends.
+    pub fn passes(&self, field: &Field<'_>) -> bool {
+        match field.known {
+            Known::Host | Known::ContentLength => true,
+            Known::Http2Settings => false,
+            known if known.is_hop_by_hop() => false,
+            _ => self.nominating.is_none_or(|all| !is_nominated(all, field.name)),
         }
     }
 }
 
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
+fn is_nominated(fields: &Fields, name: &[u8]) -> bool {
+    let mut named = fields.values(Known::Connection).flat_map(members);
+    named.any(|member| member.eq_ignore_ascii_case(name))
 }
 
-fn accepts_trailers(te: &HeaderValue) -> bool {
-    tokens(te).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+/// Whether a client takes trailers (RFC 9110, 10.1.4).
+pub fn accepts_trailers(fields: &Fields) -> bool {
+    let mut members = fields.values(Known::Te).flat_map(members);
+    members.any(|member| member.eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+    fn passing(lines: &[(&str, &str)]) -> Vec<String> {
+        let mut fields = Fields::new();
+        for (name, value) in lines {
+            fields.push(name.as_bytes(), value.as_bytes());
         }
-        map
+        let filter = Filter::new(&fields, true);
+        let all = fields.iter().filter(|field| filter.passes(field));
+        all.map(|field| String::from_utf8_lossy(field.name).into_owned()).collect()
     }
 
     #[test]
-    fn fields_of_one_connection_do_not_travel() {
-        let mut headers = map(&[
-            ("connection", "close, X-Private"),
-            ("x-private", "1"),
-            ("keep-alive", "timeout=5"),
-            ("proxy-connection", "keep-alive"),
-            ("proxy-authorization", "Basic eA=="),
-            ("te", "gzip, trailers"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "websocket"),
-            ("accept", "*/*"),
-        ]);
-        strip_request(&mut headers);
-        assert_eq!(headers, map(&[("accept", "*/*"), ("te", "trailers")]));
+    fn fields_of_the_connection_stay_behind() {
+        let lines = [
+            ("Host", "a"),
+            ("Connection", "close, X-One"),
+            ("connection", "x-two ,,te"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "x"),
+            ("TE", "gzip"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "x"),
+            ("X-One", "1"),
+            ("x-TWO", "2"),
+            ("X-Three", "3"),
+            ("Content-Length", "3"),
+        ];
+        assert_eq!(passing(&lines), ["Host", "X-Three", "Content-Length"]);
     }
 
     #[test]
-    fn several_connection_lines_all_count() {
-        let mut headers = map(&[
-            ("connection", "x-a"),
-            ("connection", "x-b , ,"),
-            ("x-a", "1"),
-            ("x-b", "2"),
-            ("x-c", "3"),
-        ]);
-        strip_response(&mut headers);
-        assert_eq!(headers, map(&[("x-c", "3")]));
+    fn nobody_may_have_the_host_or_the_length_removed() {
+        let lines = [("Connection", "host, content-length"), ("host", "a"), ("content-length", "3")];
+        assert_eq!(passing(&lines), ["host", "content-length"]);
     }
 
     #[test]
-    fn a_client_cannot_have_host_or_length_removed() {
-        let mut headers =
-            map(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]);
-        strip_request(&mut headers);
-        assert_eq!(headers, map(&[("host", "a"), ("content-length", "3")]));
-    }
-
-    #[test]
-    fn an_upgrade_needs_both_fields() {
-        let both = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(upgrade(&both).unwrap(), "websocket");
-        assert!(upgrade(&map(&[("upgrade", "websocket")])).is_none());
-        assert!(upgrade(&map(&[("connection", "upgrade")])).is_none());
+    fn trailers_are_taken_by_those_who_say_so() {
+        let mut fields = Fields::new();
+        assert!(!accepts_trailers(&fields));
+        fields.push(b"te", b"gzip;q=0.5, Trailers");
+        assert!(accepts_trailers(&fields));
     }
 }

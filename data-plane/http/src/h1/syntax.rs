@@ -1,0 +1,136 @@
+//! Which bytes may stand where, and how far a run of them goes.
+
+const TOKEN: u8 = 1;
+const TARGET: u8 = 2;
+
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let c = byte as u8;
+        // RFC 9110, 5.6.2.
+        if c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
+                    | b'`' | b'|' | b'~'
+            )
+        {
+            table[byte] |= TOKEN;
+        }
+        // RFC 3986 and what clients send unencoded besides; never a fragment.
+        if c.is_ascii_graphic() && !matches!(c, b'#' | b'<' | b'>' | b'`') {
+            table[byte] |= TARGET;
+        }
+        byte += 1;
+    }
+    table
+}
+
+fn run(bytes: &[u8], from: usize, class: u8) -> usize {
+    let mut at = from;
+    while let Some(byte) = bytes.get(at)
+        && CLASSES[usize::from(*byte)] & class != 0
+    {
+        at += 1;
+    }
+    at
+}
+
+/// Where the token that begins at `from` ends.
+pub(super) fn token_end(bytes: &[u8], from: usize) -> usize {
+    run(bytes, from, TOKEN)
+}
+
+/// Where the request target that begins at `from` ends.
+pub(super) fn target_end(bytes: &[u8], from: usize) -> usize {
+    run(bytes, from, TARGET)
+}
+
+/// The place of the first control character at or after `from`, or the end. A tab is none, as it
+/// may stand within a field value.
+pub(super) fn control(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    loop {
+        while let Some(eight) = bytes.get(at..at + 8)
+            && let Ok(eight) = <[u8; 8]>::try_from(eight)
+            && !may_have_control(u64::from_le_bytes(eight))
+        {
+            at += 8;
+        }
+        let Some(byte) = bytes.get(at) else {
+            return at;
+        };
+        if (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+/// Whether one of eight bytes may be below 0x20 or 0x7f; tabs count.
+const fn may_have_control(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES * 0x80;
+    let below = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    let delete = delete.wrapping_sub(ONES) & !delete;
+    (below | delete) & TOPS != 0
+}
+
+/// `value` without the spaces and tabs around it.
+pub(super) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+    let is_space = |at: usize| matches!(bytes.get(at), Some(b' ' | b'\t'));
+    while start < end && is_space(start) {
+        start += 1;
+    }
+    while start < end && is_space(end - 1) {
+        end -= 1;
+    }
+    (start, end)
+}
+
+/// The members of a comma-separated list, without the white space around them and without empty
+/// ones.
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_control_character_is_found(bytes in prop::collection::vec(any::<u8>(), 0..64), from in 0usize..64) {
+            let from = from.min(bytes.len());
+            let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+            let expected = bytes[from..].iter().position(is_control).map_or(bytes.len(), |at| from + at);
+            prop_assert_eq!(control(&bytes, from), expected);
+        }
+
+        #[test]
+        fn plain_text_has_no_control_character(text in "[ -~]{0,40}") {
+            prop_assert_eq!(control(text.as_bytes(), 0), text.len());
+        }
+    }
+
+    #[test]
+    fn a_token_ends_where_another_byte_begins() {
+        assert_eq!(token_end(b"X-Name: a", 0), 6);
+        assert_eq!(token_end(b"X Name", 2), 6);
+        assert_eq!(token_end("é".as_bytes(), 0), 0);
+        assert_eq!(target_end(b"/a?b=\\\"{|} HTTP", 0), 10);
+        assert_eq!(target_end(b"/a#b", 0), 2);
+    }
+
+    #[test]
+    fn a_list_is_split_at_commas() {
+        let all: Vec<_> = members(b" a,, b\t ,c").collect();
+        assert_eq!(all, [b"a", b"b", b"c"]);
+    }
+}

@@ -1,10 +1,9 @@
 //! From bytes to requests.
 //!
-//! hyper parses; what it leaves open is decided here: which protocol a connection speaks
-//! ([`http`]), what no message head may look like ([`head`], on the bytes as they come in
-//! through [`guard`]), and how long anything may take ([`connection`]).
+//! [`http1`] reads and answers HTTP/1 itself; over [`http2`] hyper speaks, watched through
+//! [`guard`], and [`connection`] keeps what is going on there.
 
 pub mod connection;
 pub mod guard;
-pub mod head;
-pub mod http;
+pub mod http1;
+pub mod http2;

@@ -27,7 +27,7 @@ thread_local! {
 }
 
 /// A stream that can be waited for without a buffer.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Is ready when a read may have bytes, the end, or a failure to tell.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -119,6 +119,11 @@ impl Fields {
         self.places.clear();
     }
 
+    /// Bytes of memory held for the text.
+    pub const fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// How many fields there are.
     pub const fn len(&self) -> usize {
         self.places.len()
@@ -159,11 +164,7 @@ impl Fields {
     }
 
     fn field(&self, place: &Place) -> Field<'_> {
-        Field {
-            known: place.known,
-            name: self.slice(place.name),
-            value: self.slice(place.value),
-        }
+        Field { known: place.known, name: self.slice(place.name), value: self.slice(place.value) }
     }
 
     /// All fields, in order.
@@ -185,7 +186,8 @@ impl Fields {
     /// The values of all fields called `name`, in any letter case.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let all = self.iter();
-        all.filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+        all.filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
     }
 
     /// Whether there is a field with this name.
@@ -196,15 +198,10 @@ impl Fields {
     /// Removes the fields for which `stays` is false.
     pub fn retain(&mut self, mut stays: impl FnMut(Field<'_>) -> bool) {
         let bytes = &self.bytes;
-        let slice = |(start, end): (u32, u32)| {
-            bytes.get(start as usize..end as usize).unwrap_or_default()
-        };
+        let slice =
+            |(start, end): (u32, u32)| bytes.get(start as usize..end as usize).unwrap_or_default();
         self.places.retain(|place| {
-            stays(Field {
-                known: place.known,
-                name: slice(place.name),
-                value: slice(place.value),
-            })
+            stays(Field { known: place.known, name: slice(place.name), value: slice(place.value) })
         });
     }
 

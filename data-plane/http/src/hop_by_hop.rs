@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn nobody_may_have_the_host_or_the_length_removed() {
-        let lines = [("Connection", "host, content-length"), ("host", "a"), ("content-length", "3")];
+        let lines =
+            [("Connection", "host, content-length"), ("host", "a"), ("content-length", "3")];
         assert_eq!(passing(&lines), ["host", "content-length"]);
     }
 

@@ -6,7 +6,11 @@
 
 use std::task::{Context, Poll};
 
-use crate::{Reason, fields::Fields};
+use crate::{
+    Reason,
+    fields::Fields,
+    h1::{BodyLength, ResponseHead},
+};
 
 /// What comes next in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +24,7 @@ pub enum Part {
 /// A request body on its way to a backend.
 pub trait Source {
     /// How long it says it is.
-    fn length(&self) -> crate::h1::BodyLength;
+    fn length(&self) -> BodyLength;
 
     /// Is ready when there is a part.
     ///
@@ -39,7 +43,15 @@ pub trait Source {
     fn trailers(&self) -> Option<&Fields>;
 
     /// Takes an answer that is not the last, such as 103, to hand it on if the client can be told.
-    fn interim(&mut self, head: &crate::h1::ResponseHead);
+    fn interim(&mut self, head: &ResponseHead);
+
+    /// Sees to the client while the backend is waited for: sends what [`Source::interim`] took,
+    /// and notices that the client went away.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody waits for the answer any more.
+    fn attend(&mut self, cx: &mut Context<'_>) -> Result<(), Reason>;
 }
 
 /// The body of a request without one.
@@ -47,8 +59,8 @@ pub trait Source {
 pub struct NoBody;
 
 impl Source for NoBody {
-    fn length(&self) -> crate::h1::BodyLength {
-        crate::h1::BodyLength::Empty
+    fn length(&self) -> BodyLength {
+        BodyLength::Empty
     }
 
     fn poll_part(&mut self, _: &mut Context<'_>) -> Poll<Result<Part, Reason>> {
@@ -65,5 +77,9 @@ impl Source for NoBody {
         None
     }
 
-    fn interim(&mut self, _: &crate::h1::ResponseHead) {}
+    fn interim(&mut self, _: &ResponseHead) {}
+
+    fn attend(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        Ok(())
+    }
 }

@@ -23,5 +23,5 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use request::RequestHead;
+pub use request::{Headers, RequestHead};
 pub use table::{RouteEntry, RouteTable, Verdict};

@@ -35,11 +35,10 @@ fn is_match(matcher: &Matcher, seen: &Seen<'_>) -> bool {
         // A header may stand on several lines, each a value of its own. They are not split at
         // commas: whether a comma separates depends on the header.
         Matcher::Header { name, value } => {
-            head.headers.get_all(name.as_str()).iter().any(|line| line == &**value)
+            head.headers.any(name.as_str(), &mut |line| line == value.as_bytes())
         }
         Matcher::HeaderRegexp { name, pattern } => {
-            let mut lines = head.headers.get_all(name.as_str()).iter();
-            lines.any(|line| pattern.is_match(line.as_bytes()))
+            head.headers.any(name.as_str(), &mut |line| pattern.is_match(line))
         }
         Matcher::Query { name, value } => values(head.query, name)
             .any(|found| value.as_ref().is_none_or(|value| decoded(found).eq(value.bytes()))),

@@ -7,6 +7,18 @@ use http::{HeaderMap, Method};
 /// The longest host that is compared: the bytes of a DNS name (RFC 1035 section 2.3.4).
 const MAX_HOST: usize = 255;
 
+/// Header fields as rules see them.
+pub trait Headers: std::fmt::Debug {
+    /// Whether one of the values of the fields called `name`, in any letter case, is `wanted`.
+    fn any(&self, name: &str, wanted: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+}
+
+impl Headers for HeaderMap {
+    fn any(&self, name: &str, wanted: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.get_all(name).iter().any(|value| wanted(value.as_bytes()))
+    }
+}
+
 /// What rules can ask about.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
@@ -21,7 +33,7 @@ pub struct RequestHead<'a> {
     /// The query, without its `?`, as it was received.
     pub query: Option<&'a str>,
     /// The headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a dyn Headers,
     /// The address the request is taken to come from. IPv4 in IPv6 is taken for IPv4.
     pub client: IpAddr,
 }

@@ -14,7 +14,7 @@ use super::tls;
 use crate::{
     drain::{Lifecycle, Stage},
     proxy::client::Client,
-    server::http::serve,
+    server::http1,
     workers::Worker,
 };
 
@@ -97,7 +97,7 @@ impl Acceptor {
         if self.tls {
             tokio::task::spawn_local(tls::serve(stream, client, spec));
         } else {
-            tokio::task::spawn_local(serve(stream, None, client, spec));
+            tokio::task::spawn_local(http1::serve(stream, client, spec, true));
         }
     }
 

@@ -3,35 +3,115 @@
 //! A handshake may take as long as a request head: both are a client that has not said yet what
 //! it wants.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use lb_http::{Buffer, Transport};
 use lb_model::config::EntryPoint;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     drain::Stage,
     proxy::client::Client,
-    server::{guard::Protocol, http},
+    server::{guard::Protocol, http1, http2},
 };
 
 /// Shakes hands and serves the connection. Without an agreement the client speaks HTTP/1.
 pub async fn serve(stream: TcpStream, client: Rc<Client>, spec: Arc<EntryPoint>) {
-    let acceptor = TlsAcceptor::from(Arc::clone(client.worker().tls()));
-    let limit = spec.timeouts.header.limit();
-    let limit = limit.unwrap_or(Duration::from_mins(1));
-    let lifecycle = Rc::clone(client.lifecycle());
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(limit, acceptor.accept(stream)) => shaken,
-        () = lifecycle.reaches(Stage::Killed) => return,
-    };
-    let Ok(Ok(stream)) = shaken else {
-        client.count_handshake_error();
+    let Some(stream) = shake_hands(stream, &client, &spec).await else {
         return;
     };
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    http::serve(stream, Some(protocol), client, spec).await;
+    let stream = Secured(stream);
+    match protocol {
+        Protocol::Http1 => http1::serve(stream, client, spec, false).await,
+        Protocol::Http2 => Box::pin(http2::serve(stream, Buffer::new(), client, spec)).await,
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    client: &Rc<Client>,
+    spec: &EntryPoint,
+) -> Option<TlsStream<TcpStream>> {
+    let acceptor = TlsAcceptor::from(Arc::clone(client.worker().tls()));
+    let limit = spec.timeouts.header.limit();
+    let limit = limit.unwrap_or(Duration::from_mins(1));
+    let lifecycle = Rc::clone(client.lifecycle());
+    // Boxed, so that connections do not carry the room for it all their time.
+    let shaking = Box::pin(tokio::time::timeout(limit, acceptor.accept(stream)));
+    let shaken = tokio::select! {
+        shaken = shaking => shaken,
+        () = lifecycle.reaches(Stage::Killed) => return None,
+    };
+    if let Ok(Ok(stream)) = shaken {
+        return Some(stream);
+    }
+    client.count_handshake_error();
+    None
+}
+
+/// A stream behind TLS.
+#[derive(Debug)]
+pub struct Secured(TlsStream<TcpStream>);
+
+impl Transport for Secured {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (stream, session) = self.0.get_ref();
+        // It does not want more as long as it holds plain text that nobody has taken.
+        if session.wants_read() { stream.poll_read_ready(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, uri::Authority};
 use lb_http::{Forwarded, Reason, forwarded::Proto};
 
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Client {
     worker: Rc<Worker>,
-    state: Arc<ConnectionState>,
+    state: ConnectionState,
     lifecycle: Rc<Lifecycle>,
     entry_point: Arc<EntryPointState>,
     name: Arc<str>,
@@ -34,7 +33,6 @@ pub struct Client {
     port: u16,
     proto: Proto,
     entry: RefCell<Rc<Entry>>,
-    host: RefCell<Option<HeaderValue>>,
 }
 
 /// An entry point of one view, with what follows from it for one connection.
@@ -75,7 +73,7 @@ impl Client {
         let entry = Entry::new(view, index, (peer.ip(), port, proto));
         Self {
             worker,
-            state: Arc::default(),
+            state: ConnectionState::default(),
             lifecycle,
             entry_point,
             name,
@@ -83,7 +81,6 @@ impl Client {
             port,
             proto,
             entry: RefCell::new(Rc::new(entry)),
-            host: RefCell::default(),
         }
     }
 
@@ -93,7 +90,7 @@ impl Client {
     }
 
     /// What is going on on it.
-    pub const fn state(&self) -> &Arc<ConnectionState> {
+    pub const fn state(&self) -> &ConnectionState {
         &self.state
     }
 
@@ -137,16 +134,6 @@ impl Client {
     pub fn count_handshake_error(&self) {
         let counters = self.entry_point.of(self.worker.index());
         counters.handshake_errors.bump();
-    }
-
-    /// The value of a `Host` field for `authority`. Clients rarely change it on a connection, so
-    /// the last one is kept.
-    pub fn host(&self, authority: &Authority) -> Option<HeaderValue> {
-        let mut last = self.host.borrow_mut();
-        if last.as_ref().is_none_or(|last| last != authority.as_str()) {
-            *last = Some(HeaderValue::from_str(authority.as_str()).ok()?);
-        }
-        last.clone()
     }
 }
 

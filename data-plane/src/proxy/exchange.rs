@@ -1,14 +1,13 @@
 //! One request at a backend, followed to its end.
 //!
-//! It lives in the request's task until the response head is there, then in the response body.
-//! However it ends, and be it by being dropped, what was counted in is counted out and the
-//! connection is given back or closed.
+//! However it ends, and be it by being dropped, what was counted in is counted out. The
+//! connection it uses is given back by whoever read the response to its end.
 
 use std::rc::Rc;
 
 use http::StatusCode;
-use lb_http::{End, Reason, UploadState, Watch};
-use lb_upstream::{InFlight, Lease, LocalEndpoint};
+use lb_http::Reason;
+use lb_upstream::{Connection, InFlight, LocalEndpoint};
 use tokio::time::Instant;
 
 use super::client::{Entry, Ticket};
@@ -21,25 +20,16 @@ pub struct Exchange {
     entry: Rc<Entry>,
     route: usize,
     in_flight: InFlight,
-    lease: Option<Lease>,
-    upload: Option<Rc<UploadState>>,
     start: Instant,
+    uploaded: u64,
     is_over: bool,
 }
 
 impl Exchange {
     /// Begins a request of a route at a backend.
     pub fn begin(ticket: Ticket, entry: Rc<Entry>, route: usize, in_flight: InFlight) -> Self {
-        Self {
-            ticket,
-            entry,
-            route,
-            in_flight,
-            lease: None,
-            upload: None,
-            start: Instant::now(),
-            is_over: false,
-        }
+        let start = Instant::now();
+        Self { ticket, entry, route, in_flight, start, uploaded: 0, is_over: false }
     }
 
     /// When it began.
@@ -68,29 +58,62 @@ impl Exchange {
         self.route().counters.of(worker)
     }
 
-    /// Follows a request body.
-    pub fn set_upload(&mut self, upload: Option<Rc<UploadState>>) {
-        self.upload = upload;
+    /// The entry point the request came in by.
+    pub const fn entry(&self) -> &Rc<Entry> {
+        &self.entry
     }
 
-    /// The request body.
-    pub fn upload(&self) -> Option<&UploadState> {
-        self.upload.as_deref()
-    }
-
-    /// Takes the response head in, and the connection it came on.
-    pub fn respond(&mut self, status: StatusCode, lease: Lease) {
-        self.lease = Some(lease);
+    /// Counts the response head.
+    pub fn respond(&self, status: StatusCode) {
         self.counters().respond(status);
         if status.is_server_error() {
             self.endpoint().counters().server_errors.bump();
         }
     }
 
+    /// Counts `bytes` of the request body that went to the backend, in all.
+    pub const fn upload(&mut self, bytes: u64) {
+        self.uploaded = bytes;
+    }
+
+    /// Counts `bytes` more of the response body.
+    pub fn download(&self, bytes: usize) {
+        self.counters().bytes_sent.add(bytes as u64);
+        self.endpoint().counters().bytes_received.add(bytes as u64);
+    }
+
+    /// Ends with a response that was handed on whole, and gives the connection back.
+    pub fn complete(mut self, connection: Option<Box<Connection>>) {
+        if let Some(connection) = connection {
+            self.endpoint().give_back(connection);
+        }
+        self.finish();
+    }
+
     /// Ends without a response from the backend.
-    pub fn fail(&mut self, reason: Reason) {
+    pub fn fail(mut self, reason: Reason) {
+        if reason == Reason::ClientAborted {
+            return self.abort();
+        }
         self.counters().refuse(reason);
         self.counters().respond(reason.status());
+        self.finish();
+    }
+
+    /// Ends in the middle of the response.
+    pub fn break_off(mut self, reason: Reason) {
+        if reason == Reason::ClientAborted {
+            return self.abort();
+        }
+        let counters = self.endpoint().counters();
+        match reason {
+            Reason::UpstreamTimeout => counters.timeouts.bump(),
+            Reason::UpstreamInvalid => counters.invalid.bump(),
+            Reason::UpstreamReset => counters.resets.bump(),
+            _ => {}
+        }
+        self.counters().refuse(reason);
+        self.ticket.client().count(reason);
         self.finish();
     }
 
@@ -98,9 +121,9 @@ impl Exchange {
         self.is_over = true;
         let counters = self.counters();
         counters.took(self.start.elapsed());
-        if let Some(upload) = &self.upload {
-            counters.bytes_received.add(upload.bytes());
-            self.endpoint().counters().bytes_sent.add(upload.bytes());
+        if self.uploaded > 0 {
+            counters.bytes_received.add(self.uploaded);
+            self.endpoint().counters().bytes_sent.add(self.uploaded);
         }
     }
 
@@ -109,43 +132,6 @@ impl Exchange {
         self.counters().refuse(Reason::ClientAborted);
         self.ticket.client().count(Reason::ClientAborted);
         self.finish();
-    }
-}
-
-impl Watch for Exchange {
-    fn on_data(&mut self, bytes: usize) {
-        self.counters().bytes_sent.add(bytes as u64);
-        let endpoint = self.endpoint().counters();
-        endpoint.bytes_received.add(bytes as u64);
-    }
-
-    fn on_end(&mut self, end: End) {
-        if self.is_over {
-            return;
-        }
-        match end {
-            End::Complete => {
-                // A connection that is still taking a request cannot take another.
-                let is_sent = self.upload.as_ref().is_none_or(|upload| upload.is_done());
-                if let Some(lease) = self.lease.take()
-                    && is_sent
-                {
-                    self.endpoint().give_back(lease);
-                }
-                self.finish();
-            }
-            End::Failed(reason) => {
-                let counters = self.endpoint().counters();
-                match reason {
-                    Reason::UpstreamTimeout => counters.timeouts.bump(),
-                    _ => counters.resets.bump(),
-                }
-                self.counters().refuse(reason);
-                self.ticket.client().count(reason);
-                self.finish();
-            }
-            End::Aborted => self.abort(),
-        }
     }
 }
 

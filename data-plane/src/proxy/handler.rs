@@ -1,69 +1,90 @@
-//! Takes a request, finds its route and a backend, and sees to an answer.
+//! Judges a request and finds its route and a backend: all that is decided before anything is
+//! sent.
 
-use std::{convert::Infallible, rc::Rc};
+use std::{borrow::Cow, rc::Rc};
 
-use http::{Method, Request, Response};
-use hyper::body::{Body as _, Incoming};
-use lb_http::Reason;
-use lb_routing::RequestHead;
+use http::{Method, Version};
+use lb_http::{Fields, Reason, h1::BodyLength};
+use lb_routing::{Headers, RequestHead};
 
-pub use super::client::Client;
 use super::{
-    ProxyBody,
-    client::Ticket,
+    client::{Client, Ticket},
     exchange::Exchange,
-    forward::{Prepared, forward},
-    rescue::{Connection, Refusal, rescue},
-    target,
+    rescue::{Connection, Refusal},
+    target::{self, Host, Target},
 };
 
-/// Answers a request, whatever happens.
-pub async fn handle(
-    client: Rc<Client>,
-    request: Request<Incoming>,
-) -> Result<Response<ProxyBody>, Infallible> {
-    let version = request.version();
-    let ticket = client.begin();
-    let answer = match accept(&client, ticket, request) {
-        Ok((exchange, prepared)) => forward(exchange, prepared).await,
-        Err(refusal) => Err(refusal),
-    };
-    Ok(answer.unwrap_or_else(|refusal| rescue(&client, refusal, version)))
+/// A request as a client put it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The version.
+    pub version: Version,
+    /// What the request line asks for.
+    pub target: Target<'a>,
+    /// The fields.
+    pub fields: &'a Fields,
+    /// How long the body says it is.
+    pub length: BodyLength,
 }
 
-/// All that is decided before anything is sent.
-fn accept(
+/// A request that will be sent to a backend.
+#[derive(Debug)]
+pub struct Accepted<'a> {
+    /// Its exchange.
+    pub exchange: Exchange,
+    /// Who is asked for.
+    pub host: Host<'a>,
+    /// The path to send, which is the one that was matched.
+    pub path: Cow<'a, str>,
+}
+
+/// Header fields as rules see them.
+#[derive(Debug)]
+struct Seen<'a>(&'a Fields);
+
+impl Headers for Seen<'_> {
+    fn any(&self, name: &str, wanted: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.0.named(name).any(wanted)
+    }
+}
+
+/// Decides what becomes of a request.
+///
+/// # Errors
+///
+/// The refusal, which [`super::rescue`] turns into an answer.
+pub fn accept<'a>(
     client: &Rc<Client>,
     ticket: Ticket,
-    mut request: Request<Incoming>,
-) -> Result<(Exchange, Prepared), Refusal> {
+    asked: &Asked<'a>,
+) -> Result<Accepted<'a>, Refusal> {
     let entry = client.entry();
     if entry.max_requests.is_some_and(|max| ticket.number() >= max) {
         client.state().close();
     }
-    if client.state().is_ambiguous(ticket.number()) {
-        return Err(Reason::BadRequest.into());
-    }
-    if request.method() == Method::CONNECT {
+    if *asked.method == Method::CONNECT {
         return Err(Refusal { reason: Reason::MethodNotAllowed, connection: Connection::Closes });
     }
-    let host = target::host(request.uri(), request.headers(), request.version())?;
-    let resolved = target::path(request.uri())?;
-    if entry.max_body.is_some_and(|max| request.body().size_hint().lower() > max) {
+    let host = target::host(&asked.target, asked.fields, asked.version)?;
+    let path = target::path(asked.target.path)?;
+    if let (Some(max), BodyLength::Exact(length)) = (entry.max_body, asked.length)
+        && length > max
+    {
         return Err(Reason::RequestTooLarge.into());
     }
     let head = RequestHead {
-        method: request.method(),
+        method: asked.method,
         host: host.name,
-        path: resolved.as_ref().map_or_else(|| request.uri().path(), |resolved| resolved.path()),
-        query: request.uri().query(),
-        headers: request.headers(),
+        path: &path,
+        query: asked.target.query,
+        headers: &Seen(asked.fields),
         client: client.address(),
     };
     let snapshot = entry.view.snapshot();
     let table = &snapshot.entry_points[entry.index].table;
     let route = *table.find(&head).ok_or(Reason::RouteNotFound)?;
-    let is_host_in_target = host.is_in_target;
     let target = &snapshot.routes[route];
     let Some(endpoint) = entry.view.clusters()[target.cluster].pick() else {
         let counters = target.counters.of(client.worker().index());
@@ -72,11 +93,5 @@ fn accept(
         return Err(Reason::NoHealthyBackend.into());
     };
     let exchange = Exchange::begin(ticket, Rc::clone(&entry), route, endpoint.begin());
-    if let Some(resolved) = resolved {
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.path_and_query = Some(resolved);
-        *request.uri_mut() = parts.try_into().map_err(|_| Reason::BadRequest)?;
-    }
-    let prepared = Prepared::new(request, &entry, client, is_host_in_target);
-    Ok((exchange, prepared))
+    Ok(Accepted { exchange, host, path })
 }

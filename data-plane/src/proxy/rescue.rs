@@ -3,12 +3,15 @@
 //! Each answer is counted under its reason, for the proxy and for the route if there is one.
 
 use http::{
-    HeaderValue, Response, Version,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE},
+    HeaderValue, Response,
+    header::{ALLOW, CONTENT_TYPE},
 };
 use lb_http::{Body, Reason};
 
 use super::{ProxyBody, client::Client};
+
+/// The methods a client may use, as a refusal names them.
+pub const ALLOWED: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
 
 /// Whether the connection can serve another request after a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,21 +43,16 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// The answer to a refused request.
-pub fn rescue(client: &Client, refusal: Refusal, version: Version) -> Response<ProxyBody> {
-    let Refusal { reason, connection } = refusal;
+/// The answer to a refused request, for HTTP/2: there the end of a request is never in doubt, so
+/// the connection stays.
+pub fn rescue(client: &Client, reason: Reason) -> Response<ProxyBody> {
     client.count(reason);
     let mut response = Response::new(Body::Full(reason.body()));
     *response.status_mut() = reason.status();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, Reason::CONTENT_TYPE);
     if reason == Reason::MethodNotAllowed {
-        const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, TRACE";
-        headers.insert(ALLOW, HeaderValue::from_static(METHODS));
-    }
-    // HTTP/2 ends requests by streams, which stay sound.
-    if connection == Connection::Closes && version != Version::HTTP_2 {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
     }
     response
 }

@@ -4,16 +4,67 @@
 //! first. So what can be read in two ways is refused, except for dot segments, which clients do
 //! send: they are resolved, and what was matched is what is forwarded.
 
-use http::{HeaderMap, HeaderValue, Uri, Version, header::HOST, uri::PathAndQuery};
-use lb_http::Reason;
+use std::borrow::Cow;
 
-/// The name in a request, without a port, and the field it was read from.
+use http::{Method, Uri, Version};
+use lb_http::{Fields, Known, Reason};
+
+/// What a request line asks for, before it is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// Host and port, if the target names them; then they count, and not the field.
+    pub authority: Option<&'a str>,
+    /// The path, or `*`.
+    pub path: &'a str,
+    /// The query, without its question mark.
+    pub query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target of an HTTP/1.1 request (RFC 9112, 3.2).
+    pub fn parse(target: &'a str, method: &Method) -> Result<Self, Reason> {
+        let (authority, rest) = if target.starts_with('/') {
+            (None, target)
+        } else if target == "*" && *method == Method::OPTIONS {
+            (None, target)
+        } else if *method == Method::CONNECT {
+            (Some(target), "")
+        } else {
+            let rest = strip_scheme(target).ok_or(Reason::BadRequest)?;
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, rest) = rest.split_at(end);
+            (Some(authority), rest)
+        };
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        Ok(Self { authority, path: if path.is_empty() { "/" } else { path }, query })
+    }
+
+    /// The target of an HTTP/2 request.
+    pub fn of(uri: &'a Uri) -> Self {
+        let path = uri.path();
+        Self {
+            authority: uri.authority().map(http::uri::Authority::as_str),
+            path: if path.is_empty() { "/" } else { path },
+            query: uri.query(),
+        }
+    }
+}
+
+fn strip_scheme(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
+}
+
+/// Who is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Host<'a> {
-    /// The name.
+    /// The name, without a port; empty when the request names none.
     pub name: &'a str,
-    /// Whether the request line names it, which is then what counts.
-    pub is_in_target: bool,
+    /// The name with its port, as it was written.
+    pub authority: Option<&'a str>,
 }
 
 /// Reads the host of a request.
@@ -21,35 +72,38 @@ pub struct Host<'a> {
 /// HTTP/1.1 needs exactly one valid `Host` field, whatever the request line says (RFC 9112,
 /// 3.2). HTTP/2 may say it twice, but not differently (RFC 9113, 8.3.1).
 pub fn host<'a>(
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
+    target: &Target<'a>,
+    fields: &'a Fields,
     version: Version,
 ) -> Result<Host<'a>, Reason> {
-    let mut fields = headers.get_all(HOST).iter();
-    let field = fields.next();
-    if fields.next().is_some() || (version == Version::HTTP_11 && field.is_none()) {
+    let mut values = fields.values(Known::Host);
+    let field = values.next();
+    if values.next().is_some() || (version == Version::HTTP_11 && field.is_none()) {
         return Err(Reason::BadRequest);
     }
-    let field_name = match field {
-        Some(value) => Some(name(value).ok_or(Reason::BadRequest)?),
+    let field = match field {
+        Some(value) => {
+            let text = str::from_utf8(value).map_err(|_| Reason::BadRequest)?;
+            Some((text, name(text).ok_or(Reason::BadRequest)?))
+        }
         None => None,
     };
-    let Some(authority) = uri.authority() else {
-        return Ok(Host { name: field_name.unwrap_or_default(), is_in_target: false });
+    let Some(authority) = target.authority else {
+        return Ok(Host {
+            name: field.map_or("", |(_, name)| name),
+            authority: field.map(|(text, _)| text),
+        });
     };
-    let says_otherwise =
-        |field: &HeaderValue| !field.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes());
-    if authority.as_str().contains('@')
-        || (version == Version::HTTP_2 && field.is_some_and(says_otherwise))
+    if version == Version::HTTP_2
+        && field.is_some_and(|(text, _)| !text.eq_ignore_ascii_case(authority))
     {
         return Err(Reason::BadRequest);
     }
-    Ok(Host { name: authority.host(), is_in_target: true })
+    Ok(Host { name: name(authority).ok_or(Reason::BadRequest)?, authority: Some(authority) })
 }
 
 /// The name in a `Host` field: what stands before the port, if all of it is well formed.
-fn name(value: &HeaderValue) -> Option<&str> {
-    let text = value.to_str().ok()?;
+fn name(text: &str) -> Option<&str> {
     let (name, port) = if text.starts_with('[') {
         let end = text.find(']')? + 1;
         text.split_at(end)
@@ -73,11 +127,10 @@ fn name(value: &HeaderValue) -> Option<&str> {
     (is_port && is_name && !name.is_empty() && inner != Some("")).then_some(name)
 }
 
-/// The path to match and to forward: the one in `uri` where that is plain, or another with its
-/// dot segments resolved. Encoded control characters are refused, and so is climbing above the
-/// root.
-pub fn path(uri: &Uri) -> Result<Option<PathAndQuery>, Reason> {
-    let path = uri.path().as_bytes();
+/// The path to match and to forward: the one given where that is plain, or another with its dot
+/// segments resolved. Encoded control characters are refused, and so is climbing above the root.
+pub fn path(given: &str) -> Result<Cow<'_, str>, Reason> {
+    let path = given.as_bytes();
     let mut has_dots = false;
     for (index, byte) in path.iter().enumerate() {
         match byte {
@@ -94,18 +147,15 @@ pub fn path(uri: &Uri) -> Result<Option<PathAndQuery>, Reason> {
             _ => {}
         }
     }
-    if !has_dots {
-        return Ok(None);
-    }
-    resolve(uri)
+    if has_dots { resolve(given) } else { Ok(Cow::Borrowed(given)) }
 }
 
 /// RFC 3986, 5.2.4, with `%2e` taken for a dot.
-fn resolve(uri: &Uri) -> Result<Option<PathAndQuery>, Reason> {
+fn resolve(path: &str) -> Result<Cow<'_, str>, Reason> {
     let mut kept: Vec<&str> = Vec::new();
     let mut changed = false;
     let mut is_last_a_dot = false;
-    for segment in uri.path().split('/').skip(1) {
+    for segment in path.split('/').skip(1) {
         is_last_a_dot = true;
         match dots(segment) {
             Some(1) => changed = true,
@@ -120,22 +170,17 @@ fn resolve(uri: &Uri) -> Result<Option<PathAndQuery>, Reason> {
         }
     }
     if !changed {
-        return Ok(None);
+        return Ok(Cow::Borrowed(path));
     }
     if is_last_a_dot {
         kept.push("");
     }
-    let mut text = String::with_capacity(uri.path().len());
+    let mut text = String::with_capacity(path.len());
     for segment in kept {
         text.push('/');
         text.push_str(segment);
     }
-    if let Some(query) = uri.query() {
-        text.push('?');
-        text.push_str(query);
-    }
-    let resolved = PathAndQuery::try_from(text).map_err(|_| Reason::BadRequest)?;
-    Ok(Some(resolved))
+    Ok(Cow::Owned(text))
 }
 
 /// How many dots a segment is, if it is nothing else and not more than two.
@@ -156,13 +201,28 @@ fn dots(segment: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn host_of(target: &str, fields: &[&str], version: Version) -> Result<String, Reason> {
-        let mut headers = HeaderMap::new();
-        for field in fields {
-            headers.append(HOST, HeaderValue::from_str(field).unwrap());
+    fn host_of(target: &str, lines: &[&str], version: Version) -> Result<String, Reason> {
+        let mut fields = Fields::new();
+        for line in lines {
+            fields.push(b"Host", line.as_bytes());
         }
-        let uri: Uri = target.parse().unwrap();
-        host(&uri, &headers, version).map(|host| host.name.to_owned())
+        let target = Target::parse(target, &Method::GET)?;
+        host(&target, &fields, version).map(|host| host.name.to_owned())
+    }
+
+    #[test]
+    fn a_target_is_taken_apart() {
+        let parse = |text| Target::parse(text, &Method::OPTIONS);
+        let target = |authority, path, query| Ok(Target { authority, path, query });
+        assert_eq!(parse("/a?b?c"), target(None, "/a", Some("b?c")));
+        assert_eq!(parse("*"), target(None, "*", None));
+        assert_eq!(parse("http://a:1/b"), target(Some("a:1"), "/b", None));
+        assert_eq!(parse("HTTPS://a?q"), target(Some("a"), "/", Some("q")));
+        for bad in ["a", "a:443", "ftp://a/", "", "?q", "http:/a"] {
+            assert_eq!(parse(bad), Err(Reason::BadRequest), "{bad}");
+        }
+        assert!(Target::parse("*", &Method::GET).is_err());
+        assert_eq!(Target::parse("a:443", &Method::CONNECT), target(Some("a:443"), "/", None));
     }
 
     #[test]
@@ -204,27 +264,26 @@ mod tests {
         assert_eq!(host_of("/", &[], Version::HTTP_10).as_deref(), Ok(""));
         assert!(host_of("http://a/", &["b"], Version::HTTP_2).is_err());
         assert!(host_of("http://u@a/", &["a"], Version::HTTP_11).is_err());
+        assert!(host_of("http:///x", &["a"], Version::HTTP_11).is_err());
     }
 
     #[test]
     fn dot_segments_are_resolved_and_nothing_else_is_touched() {
-        let resolved =
-            |text: &str| path(&text.parse().unwrap()).map(|path| path.map(|path| path.to_string()));
-        for plain in ["/", "/a/b.c", "/.hidden", "/...", "/a//b", "/a%2Fb?x=/../y", "*"] {
-            assert_eq!(resolved(plain), Ok(None), "{plain}");
+        for plain in ["/", "/a/b.c", "/.hidden", "/...", "/a//b", "/a%2Fb", "*"] {
+            assert!(matches!(path(plain), Ok(Cow::Borrowed(same)) if same == plain), "{plain}");
         }
         for (from, to) in [
-            ("/a/../b?q", "/b?q"),
+            ("/a/../b", "/b"),
             ("/a/./b", "/a/b"),
             ("/a/b/..", "/a/"),
             ("/a/%2e%2E/b", "/b"),
             ("/a/.%2e/", "/"),
             ("/.", "/"),
         ] {
-            assert_eq!(resolved(from), Ok(Some(to.to_owned())), "{from}");
+            assert_eq!(path(from).as_deref(), Ok(to), "{from}");
         }
         for bad in ["/..", "/a/../../b", "/%00", "/a%1f", "/%7F", "/%", "/%zz", "/%2"] {
-            assert_eq!(resolved(bad), Err(Reason::BadRequest), "{bad}");
+            assert_eq!(path(bad), Err(Reason::BadRequest), "{bad}");
         }
     }
 }

@@ -1,19 +1,16 @@
 //! What is going on on one connection, and how long it may.
 //!
-//! The parser, the requests' tasks and the task that drives the connection meet here. All run
-//! on one thread, but an upgraded connection's I/O must be `Send` for hyper, so the fields are
-//! atomics that are only loaded and stored. There is one timer a connection and it is lazy: a
-//! request only notes the time, and the timer finds out what that means when it fires.
+//! The streams' tasks and the task that drives an HTTP/2 connection meet here. There is one timer
+//! a connection and it is lazy: a request only notes the time, and the timer finds out what that
+//! means when it fires. Connections of HTTP/1 count their requests here and measure their own
+//! pauses.
 
 use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
+    cell::Cell,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
-use lb_http::Reason;
 use lb_model::config::{EntryPoint, EntryPointTimeouts};
 
 /// Milliseconds are counted from the first use.
@@ -29,18 +26,12 @@ pub fn now() -> u64 {
 pub struct ConnectionState {
     opened: u64,
     /// Since when the next request has been waited for.
-    idle_since: AtomicU64,
-    /// Since when a head has been arriving.
-    head_since: AtomicU64,
+    idle_since: Cell<u64>,
     /// Since when the client has not been taking what is sent.
-    stalled_since: AtomicU64,
-    requests: AtomicU64,
-    in_flight: AtomicU32,
-    /// The number of the first request with an ambiguous length.
-    ambiguous: AtomicU64,
-    refusal: AtomicU32,
-    closing: AtomicBool,
-    opaque: AtomicBool,
+    stalled_since: Cell<u64>,
+    requests: Cell<u64>,
+    in_flight: Cell<u32>,
+    is_closing: Cell<bool>,
 }
 
 /// Limits in milliseconds; 0 is none.
@@ -59,8 +50,8 @@ pub enum Due {
     Later(Duration),
     /// Finish what is in flight, then close.
     Close,
-    /// Close now; a client in the middle of a request is told why.
-    Abort(Option<Reason>),
+    /// Close now.
+    Abort,
 }
 
 impl Limits {
@@ -74,11 +65,6 @@ impl Limits {
             age: spec.keep_alive.max_time.as_millis(),
         }
     }
-
-    /// How long a head may take.
-    pub const fn header(&self) -> u64 {
-        self.header
-    }
 }
 
 impl Default for ConnectionState {
@@ -86,15 +72,11 @@ impl Default for ConnectionState {
         let now = now();
         Self {
             opened: now,
-            idle_since: AtomicU64::new(now),
-            head_since: AtomicU64::new(0),
-            stalled_since: AtomicU64::new(0),
-            requests: AtomicU64::new(0),
-            in_flight: AtomicU32::new(0),
-            ambiguous: AtomicU64::new(0),
-            refusal: AtomicU32::new(0),
-            closing: AtomicBool::new(false),
-            opaque: AtomicBool::new(false),
+            idle_since: Cell::new(now),
+            stalled_since: Cell::new(0),
+            requests: Cell::new(0),
+            in_flight: Cell::new(0),
+            is_closing: Cell::new(false),
         }
     }
 }
@@ -102,88 +84,43 @@ impl Default for ConnectionState {
 impl ConnectionState {
     /// Counts a request in and returns its number, from 1.
     pub fn begin_request(&self) -> u64 {
-        let number = self.requests.load(Relaxed) + 1;
-        self.requests.store(number, Relaxed);
-        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        let number = self.requests.get() + 1;
+        self.requests.set(number);
+        self.in_flight.set(self.in_flight.get() + 1);
         number
     }
 
     /// Counts a request out.
     pub fn end_request(&self) {
-        let left = self.in_flight.load(Relaxed).saturating_sub(1);
-        self.in_flight.store(left, Relaxed);
+        let left = self.in_flight.get().saturating_sub(1);
+        self.in_flight.set(left);
         if left == 0 {
-            self.idle_since.store(now(), Relaxed);
+            self.idle_since.set(now());
         }
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Relaxed)
-    }
-
-    /// Notes whether a head is arriving.
-    pub fn set_within_head(&self, within: bool) {
-        match (within, self.head_since.load(Relaxed)) {
-            (true, 0) => self.head_since.store(now(), Relaxed),
-            (false, 1..) => self.head_since.store(0, Relaxed),
-            _ => {}
-        }
-    }
-
-    /// Since when a head has been arriving; 0 if none is.
-    pub fn head_since(&self) -> u64 {
-        self.head_since.load(Relaxed)
+    pub const fn requests(&self) -> u64 {
+        self.requests.get()
     }
 
     /// Notes whether the client takes what is sent.
     pub fn set_stalled(&self, stalled: bool) {
-        match (stalled, self.stalled_since.load(Relaxed)) {
-            (true, 0) => self.stalled_since.store(now(), Relaxed),
-            (false, 1..) => self.stalled_since.store(0, Relaxed),
+        match (stalled, self.stalled_since.get()) {
+            (true, 0) => self.stalled_since.set(now()),
+            (false, 1..) => self.stalled_since.set(0),
             _ => {}
         }
     }
 
-    /// Notes that the request of this number has an ambiguous length.
-    pub fn set_ambiguous(&self, number: u64) {
-        self.ambiguous.store(number, Relaxed);
-    }
-
-    /// Whether the request of this number has an ambiguous length.
-    pub fn is_ambiguous(&self, number: u64) -> bool {
-        self.ambiguous.load(Relaxed) == number
-    }
-
-    /// Notes why a request was refused before it was understood.
-    pub fn refuse(&self, reason: Reason) {
-        self.refusal.store(reason.index() as u32 + 1, Relaxed);
-    }
-
-    /// Why a request was refused before it was understood.
-    pub fn refusal(&self) -> Option<Reason> {
-        let index = self.refusal.load(Relaxed).checked_sub(1)?;
-        Reason::ALL.get(index as usize).copied()
-    }
-
     /// Asks for the connection to end after what is in flight.
     pub fn close(&self) {
-        self.closing.store(true, Relaxed);
+        self.is_closing.set(true);
     }
 
     /// Whether that was asked for.
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Relaxed)
-    }
-
-    /// Notes that the connection is a tunnel from now on.
-    pub fn set_opaque(&self) {
-        self.opaque.store(true, Relaxed);
-    }
-
-    /// Whether the connection is a tunnel.
-    pub fn is_opaque(&self) -> bool {
-        self.opaque.load(Relaxed)
+    pub const fn is_closing(&self) -> bool {
+        self.is_closing.get()
     }
 
     /// What is due at `now`.
@@ -199,17 +136,14 @@ impl ConnectionState {
             }
             left == 0
         };
-        if passed(self.stalled_since.load(Relaxed), limits.stall) {
-            return Due::Abort(None);
+        if passed(self.stalled_since.get(), limits.stall) {
+            return Due::Abort;
         }
-        if passed(self.head_since.load(Relaxed), limits.header) {
-            return Due::Abort(Some(Reason::RequestTimeout));
-        }
-        if self.in_flight.load(Relaxed) == 0 {
+        if self.in_flight.get() == 0 {
             // A new connection owes its first request as soon as a begun one owes its end.
             let limit =
                 if self.requests() == 0 && limits.header > 0 { limits.header } else { limits.idle };
-            if passed(self.idle_since.load(Relaxed), limit) {
+            if passed(self.idle_since.get(), limit) {
                 return Due::Close;
             }
         }
@@ -254,15 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_head_is_answered_and_a_client_that_takes_nothing_is_not() {
+    fn a_client_that_takes_nothing_is_let_go() {
         let (state, t) = state();
         state.begin_request();
-        state.set_within_head(true);
-        assert_eq!(state.due(t + 11_000, &LIMITS), Due::Abort(Some(Reason::RequestTimeout)));
         state.set_stalled(true);
-        assert_eq!(state.due(t + 31_000, &LIMITS), Due::Abort(None));
+        assert_eq!(state.due(t + 31_000, &LIMITS), Due::Abort);
         state.set_stalled(false);
-        state.set_within_head(false);
         assert!(matches!(state.due(t + 31_000, &LIMITS), Due::Later(_)));
     }
 

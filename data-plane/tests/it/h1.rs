@@ -2,6 +2,8 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use lb_data_plane::stats::RuntimeStats;
+
 use crate::{
     client::{Client, get, raw},
     origin::{Origin, Reply},
@@ -21,10 +23,12 @@ async fn requests_on_one_connection_are_forwarded() {
         assert!(origin.last().head.starts_with(&line));
     }
     assert_eq!(origin.connections(), 1, "the connection to the backend is reused");
-    proxy.until("both are counted", |stats| stats.routes[0].classes[1] == 2).await;
+    let both = |stats: &RuntimeStats| {
+        stats.routes[0].classes[1] == 2 && stats.backends[0].counts.in_flight == 0
+    };
+    proxy.until("both are over", both).await;
     let stats = proxy.stats();
     assert_eq!(stats.routes[0].bytes_sent, 10);
-    assert_eq!(stats.backends[0].counts.in_flight, 0);
     assert_eq!(stats.backends[0].counts.connects, 1);
 }
 

@@ -14,11 +14,13 @@ pub mod cluster;
 pub mod connect;
 pub mod counters;
 pub mod endpoint;
+pub mod h1;
 pub mod health;
 pub mod pool;
 
 pub use cluster::{Cluster, LocalCluster, Member, MissingBackend};
 pub use counters::{BackendCounts, Counter, Counters, PerWorker};
 pub use endpoint::{Endpoint, EndpointStats};
+pub use h1::Connection;
 pub use health::{HealthChange, HealthChecker, HealthSummary};
-pub use pool::{InFlight, Lease, LocalEndpoint, SendError, SendLimits};
+pub use pool::{InFlight, LocalEndpoint, Outgoing, SendError, SendLimits};

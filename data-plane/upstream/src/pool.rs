@@ -5,37 +5,27 @@
 //! reused connection that turns out to be dead before any byte of a response is replaced by a
 //! fresh one, if the request can be sent again without doing something twice. Nothing else is
 //! retried here.
-//!
-//! The connection itself is hyper's for now and appears in no public signature but its body.
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
-    pin::pin,
+    future::poll_fn,
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{Method, Request, Response, Version};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
-use lb_http::{Reason, Upload, UploadState};
+use http::Method;
+use lb_http::{Clock, Reason, Source};
 use lb_model::config::Pool as PoolPolicy;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
     connect::{ConnectError, connect},
     counters::Counters,
     endpoint::Endpoint,
+    h1::{CallError, Connection, Head},
 };
-
-/// The largest response head taken from a backend.
-const MAX_HEAD: usize = 256 << 10;
 
 /// One backend as one worker sees it.
 #[derive(Debug)]
@@ -48,7 +38,7 @@ pub struct LocalEndpoint {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<Upload>,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -61,6 +51,17 @@ pub struct SendLimits {
     pub response_header: Option<Duration>,
 }
 
+/// A request, ready to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// Its head, up to the empty line.
+    pub head: &'a [u8],
+    /// Its method.
+    pub method: &'a Method,
+    /// When its exchange must be over.
+    pub deadline: Option<Instant>,
+}
+
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -70,15 +71,9 @@ pub enum SendError {
     /// The response head did not come in time.
     #[error("the backend did not answer in time")]
     TimedOut,
-    /// The connection broke.
-    #[error("the backend closed the connection")]
-    Reset(#[source] hyper::Error),
-    /// What came is not HTTP.
-    #[error("the backend sent an invalid response")]
-    Invalid(#[source] hyper::Error),
-    /// The request body failed, which is not the backend's fault.
-    #[error("the request body broke off")]
-    Upload(Reason),
+    /// The exchange failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 impl SendError {
@@ -87,9 +82,9 @@ impl SendError {
         match self {
             Self::Connect(ConnectError::TimedOut(_)) | Self::TimedOut => Reason::UpstreamTimeout,
             Self::Connect(_) => Reason::UpstreamConnectError,
-            Self::Reset(_) => Reason::UpstreamReset,
-            Self::Invalid(_) => Reason::UpstreamInvalid,
-            Self::Upload(reason) => *reason,
+            Self::Call(CallError::Reset(_)) => Reason::UpstreamReset,
+            Self::Call(CallError::Invalid(_)) => Reason::UpstreamInvalid,
+            Self::Call(CallError::Upload(reason)) => *reason,
         }
     }
 }
@@ -110,10 +105,6 @@ impl Drop for InFlight {
         self.0.counters().in_flight.drop_one();
     }
 }
-
-/// A connection in use. Dropping it closes the connection; giving it back keeps it.
-#[derive(Debug)]
-pub struct Lease(SendRequest<Upload>);
 
 impl LocalEndpoint {
     /// The view of worker number `worker`.
@@ -149,53 +140,60 @@ impl LocalEndpoint {
         InFlight(Rc::clone(self))
     }
 
-    /// Sends `request` and waits for the response head. `upload` is the state of its body.
-    pub async fn send(
+    /// Sends a request with the body that `source` has, and waits for the response head. `clock`
+    /// measures the backend's pauses.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], which was counted.
+    pub async fn send<S: Source>(
         &self,
-        mut request: Request<Upload>,
-        upload: Option<&UploadState>,
+        request: Outgoing<'_>,
+        source: &mut S,
         limits: SendLimits,
-    ) -> Result<(Response<Incoming>, Lease), SendError> {
-        if let Some(mut sender) = self.take_idle().await {
-            // hyper hands a request back only as long as nothing of it was written; after that
-            // a copy is needed, and sending it again must do no harm.
-            let copy =
-                (upload.is_none() && is_idempotent(request.method())).then(|| copy_of(&request));
-            match exchange(&mut sender, request, upload, limits.response_header).await {
-                Ok(response) => return Ok((response, Lease(sender))),
-                Err((error @ SendError::Reset(_), unsent)) => {
-                    let unsent =
-                        unsent.filter(|_| upload.is_none_or(|upload| !upload.has_started()));
-                    let Some(again) = unsent.map(|unsent| *unsent).or(copy) else {
-                        return Err(self.count(error));
-                    };
+        clock: &mut Clock,
+    ) -> Result<Box<Connection>, SendError> {
+        clock.progress();
+        if let Some(mut connection) = self.take_idle() {
+            connection.begin(request.head, source.length());
+            let wait = |cx: &mut Context<'_>| {
+                poll_answer(&mut connection, cx, request, source, limits, clock)
+            };
+            match poll_fn(wait).await {
+                Ok(()) => return Ok(connection),
+                Err(SendError::Call(CallError::Reset(_)))
+                    if connection.may_resend(is_idempotent(request.method)) =>
+                {
                     self.counters().resent.bump();
-                    request = again;
                 }
-                Err((error, _)) => return Err(self.count(error)),
+                Err(error) => return Err(self.count(error)),
             }
         }
-        let mut sender = self.open(limits.connect).await?;
-        match exchange(&mut sender, request, upload, limits.response_header).await {
-            Ok(response) => Ok((response, Lease(sender))),
-            Err((error, _)) => Err(self.count(error)),
+        let mut connection = self.open(limits.connect, request.deadline).await?;
+        connection.begin(request.head, source.length());
+        let wait =
+            |cx: &mut Context<'_>| poll_answer(&mut connection, cx, request, source, limits, clock);
+        match poll_fn(wait).await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(self.count(error)),
         }
     }
 
-    /// Takes back a connection whose response was read to its end.
-    pub fn give_back(&self, lease: Lease) {
+    /// Takes back a connection after its exchange; one that cannot be used again is closed.
+    pub fn give_back(&self, mut connection: Box<Connection>) {
         let mut idle = self.idle.borrow_mut();
-        if !lease.0.is_closed() && idle.len() < self.policy.get().max_idle as usize {
-            idle.push(Idle { sender: lease.0, since: Instant::now() });
+        if connection.is_reusable() && idle.len() < self.policy.get().max_idle as usize {
+            connection.shrink();
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes what has been idle for too long, and what its backend has closed.
     pub fn sweep(&self, now: Instant) {
         let limit = self.policy.get().idle_timeout.limit();
         self.idle.borrow_mut().retain(|idle| {
-            !idle.sender.is_closed()
-                && limit.is_none_or(|limit| now.saturating_duration_since(idle.since) < limit)
+            limit.is_none_or(|limit| now.saturating_duration_since(idle.since) < limit)
+                && idle.connection.is_quiet()
         });
     }
 
@@ -204,103 +202,81 @@ impl LocalEndpoint {
         self.idle.borrow().len()
     }
 
-    async fn take_idle(&self) -> Option<SendRequest<Upload>> {
+    fn take_idle(&self) -> Option<Box<Connection>> {
         loop {
-            let Idle { mut sender, since } = self.idle.borrow_mut().pop()?;
+            let Idle { connection, since } = self.idle.borrow_mut().pop()?;
             let limit = self.policy.get().idle_timeout.limit();
             if limit.is_some_and(|limit| since.elapsed() >= limit) {
                 // The newest is too old: so are the rest.
                 self.idle.borrow_mut().clear();
                 return None;
             }
-            if sender.is_ready() || sender.ready().await.is_ok() {
-                return Some(sender);
+            if connection.is_quiet() {
+                return Some(connection);
             }
         }
     }
 
-    async fn open(&self, limit: Option<Duration>) -> Result<SendRequest<Upload>, SendError> {
+    async fn open(
+        &self,
+        limit: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Result<Box<Connection>, SendError> {
         let counters = self.counters();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = match (limit, left) {
+            (Some(limit), Some(left)) => Some(limit.min(left)),
+            (limit, left) => limit.or(left),
+        };
         let stream = connect(&self.endpoint, limit).await.inspect_err(|_| {
             counters.connect_errors.bump();
         })?;
         counters.connects.bump();
-        let (sender, connection) = http1::Builder::new()
-            .max_header_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.count(SendError::Reset(error)))?;
-        // Failures reach whoever waits for a response; an idle connection may just end.
-        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
-        Ok(sender)
+        Ok(Box::new(Connection::new(stream)))
     }
 
     fn count(&self, error: SendError) -> SendError {
         let counters = self.counters();
         match error {
             SendError::TimedOut => counters.timeouts.bump(),
-            SendError::Reset(_) => counters.resets.bump(),
-            SendError::Invalid(_) => counters.invalid.bump(),
-            SendError::Connect(_) | SendError::Upload(_) => {}
+            SendError::Call(CallError::Reset(_)) => counters.resets.bump(),
+            SendError::Call(CallError::Invalid(_)) => counters.invalid.bump(),
+            SendError::Connect(_) | SendError::Call(CallError::Upload(_)) => {}
         }
         error
     }
 }
 
-type Unsent = Option<Box<Request<Upload>>>;
-
-async fn exchange(
-    sender: &mut SendRequest<Upload>,
-    request: Request<Upload>,
-    upload: Option<&UploadState>,
-    limit: Option<Duration>,
-) -> Result<Response<Incoming>, (SendError, Unsent)> {
-    let response = sender.try_send_request(request);
-    let result = match limit {
-        None => response.await,
-        Some(limit) => within(limit, upload, response).await.ok_or((SendError::TimedOut, None))?,
-    };
-    result.map_err(|mut failed| {
-        let unsent = failed.take_message().map(Box::new);
-        let error = failed.into_error();
-        let error = if let Some(reason) = upload.and_then(UploadState::fault) {
-            SendError::Upload(reason)
-        } else if error.is_parse() {
-            SendError::Invalid(error)
-        } else {
-            SendError::Reset(error)
-        };
-        (error, unsent)
-    })
-}
-
-/// Waits for `response`, at most `limit` from the moment the request body was sent. While one is
-/// being sent the timer only looks whether it still is.
-async fn within<T>(
-    limit: Duration,
-    upload: Option<&UploadState>,
-    response: impl Future<Output = T>,
-) -> Option<T> {
-    const LOOK: Duration = Duration::from_millis(250);
-    let mut response = pin!(response);
-    let is_sent = || upload.is_none_or(UploadState::is_done);
-    let mut was_sent = is_sent();
-    let mut timer = pin!(sleep(if was_sent { limit } else { limit.min(LOOK) }));
-    poll_fn(|cx| {
-        if let Poll::Ready(result) = response.as_mut().poll(cx) {
-            return Poll::Ready(Some(result));
+/// Drives both directions until the response head is there.
+fn poll_answer<S: Source>(
+    connection: &mut Connection,
+    cx: &mut Context<'_>,
+    request: Outgoing<'_>,
+    source: &mut S,
+    limits: SendLimits,
+    clock: &mut Clock,
+) -> Poll<Result<(), SendError>> {
+    loop {
+        let mut moved = false;
+        let is_sent = connection.poll_send(cx, source, &mut moved)?.is_ready();
+        if moved {
+            clock.progress();
         }
-        while timer.as_mut().poll(cx).is_ready() {
-            if was_sent {
-                return Poll::Ready(None);
+        match connection.poll_head(cx, request.method)? {
+            Poll::Ready(Head::Final) => return Poll::Ready(Ok(())),
+            Poll::Ready(Head::Interim) => {
+                clock.progress();
+                source.interim(connection.response());
+                continue;
             }
-            was_sent = is_sent();
-            let next = if was_sent { limit } else { limit.min(LOOK) };
-            timer.as_mut().reset(Instant::now() + next);
+            Poll::Pending => {}
         }
-        Poll::Pending
-    })
-    .await
+        source.attend(cx).map_err(CallError::Upload)?;
+        // As long as the client is sending it is the one that is waited for.
+        let longest = limits.response_header.filter(|_| is_sent || connection.is_blocked());
+        ready!(clock.poll_too_long(cx, longest, request.deadline));
+        return Poll::Ready(Err(SendError::TimedOut));
+    }
 }
 
 /// RFC 9110, 9.2.2.
@@ -309,13 +285,4 @@ fn is_idempotent(method: &Method) -> bool {
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     )
-}
-
-fn copy_of(request: &Request<Upload>) -> Request<Upload> {
-    let mut copy = Request::new(Upload::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = Version::HTTP_11;
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }

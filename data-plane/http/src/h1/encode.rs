@@ -98,7 +98,10 @@ mod tests {
             let (mut a, mut b) = (Vec::new(), Vec::new());
             decimal(&mut a, number);
             chunk_size(&mut b, number as usize);
-            assert_eq!((a.as_slice(), b.as_slice()), (decimal_digits.as_bytes(), hex_line.as_bytes()));
+            assert_eq!(
+                (a.as_slice(), b.as_slice()),
+                (decimal_digits.as_bytes(), hex_line.as_bytes())
+            );
         }
         let mut most = Vec::new();
         decimal(&mut most, u64::MAX);

@@ -196,8 +196,8 @@ impl RequestHead {
     /// Refuses lengths that can be read in two ways (RFC 9112, 6.1 and 6.3).
     fn check(&self) -> Result<(), Fault> {
         let facts = &self.facts;
-        let is_ambiguous = facts.is_chunked
-            && (facts.length.is_some() || self.version != Version::HTTP_11);
+        let is_ambiguous =
+            facts.is_chunked && (facts.length.is_some() || self.version != Version::HTTP_11);
         if is_ambiguous { Err(Fault::Malformed) } else { Ok(()) }
     }
 

@@ -1,0 +1,190 @@
+//! One request of a connection: judged, sent on, answered.
+
+use std::{future::poll_fn, rc::Rc};
+
+use http::Version;
+use lb_http::{
+    Reason, Transport,
+    h1::{BodyLength, RequestHead},
+};
+use lb_upstream::{Connection, Outgoing};
+
+use super::{Http1, Next, rest, scratch::Scratch, transfer::Transfer};
+use crate::{
+    proxy::{
+        answer::{self, Terms},
+        exchange::Exchange,
+        handler::{Asked, accept},
+        outgoing::{Outline, write_head},
+        rescue::Refusal,
+        target::Target,
+        upgrade,
+    },
+    runtime::compiled::RouteLimits,
+};
+
+/// A request that is ready to be sent.
+#[derive(Debug)]
+struct Prepared {
+    exchange: Exchange,
+    limits: RouteLimits,
+    /// Whether the client asks to switch protocols.
+    upgrades: bool,
+}
+
+impl<S: Transport> Http1<S> {
+    /// Answers the request in `scratch`. Nothing is left if the connection became a tunnel that
+    /// has ended.
+    pub(super) async fn answer(mut self, scratch: &mut Scratch) -> Option<(Self, Next)> {
+        let Scratch { head, outgoing, .. } = scratch;
+        self.length = head.body();
+        self.incoming.expect(self.length);
+        self.uploaded = 0;
+        let Prepared { mut exchange, limits, upgrades } = match self.prepare(head, outgoing) {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                let next = self.refuse(head, refusal).await;
+                return Some((self, next));
+            }
+        };
+        let endpoint = Rc::clone(exchange.endpoint());
+        let deadline = limits.total.map(|total| exchange.start() + total);
+        let mut clock = std::mem::take(&mut self.backend_clock);
+        let request = Outgoing { head: outgoing, method: &head.method, deadline };
+        let sent = endpoint.send(request, &mut self, limits.send, &mut clock).await;
+        exchange.upload(self.uploaded);
+        let connection = match sent {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.backend_clock = clock;
+                let reason = error.reason();
+                tracing::debug!(
+                    backend = %endpoint.endpoint().name(),
+                    error = %chain(&error),
+                    "no response"
+                );
+                exchange.fail(reason);
+                if reason == Reason::ClientAborted {
+                    return Some((self, Next::Drop));
+                }
+                let next = self.refuse(head, Refusal::from(reason)).await;
+                return Some((self, next));
+            }
+        };
+        if connection.response().status.as_u16() == 101 {
+            self.backend_clock = clock;
+            if !upgrades {
+                // Nobody asked for it.
+                endpoint.counters().invalid.bump();
+                exchange.fail(Reason::UpstreamInvalid);
+                let next = self.refuse(head, Refusal::from(Reason::UpstreamInvalid)).await;
+                return Some((self, next));
+            }
+            self.switch(exchange, *connection, limits).await;
+            return None;
+        }
+        let transfer = self.begin_answer(head, connection, exchange, limits, clock);
+        let next = self.carry(transfer).await;
+        Some((self, next))
+    }
+
+    /// Judges the request and puts together what the backend gets.
+    fn prepare(&mut self, head: &RequestHead, outgoing: &mut Vec<u8>) -> Result<Prepared, Refusal> {
+        let ticket = self.client.begin();
+        self.takes_interim = head.version == Version::HTTP_11;
+        self.expects_continue = false;
+        let target = Target::parse(head.target(), &head.method)?;
+        let asked = Asked {
+            method: &head.method,
+            version: head.version,
+            target,
+            fields: &head.fields,
+            length: self.length,
+        };
+        let accepted = accept(&self.client, ticket, &asked)?;
+        let exchange = accepted.exchange;
+        let entry = exchange.entry();
+        let route = exchange.route();
+        self.most = entry.max_body;
+        self.pause = entry.body_pause;
+        // HTTP/2 over plain TCP needs no upgrade here and must not be tunnelled past the routes.
+        let upgrade = head.upgrade().filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
+        self.expects_continue = self.length != BodyLength::Empty && head.expects_continue();
+        let host = accepted.host.authority.map(str::as_bytes);
+        let authority = if route.pass_host_header {
+            host
+        } else {
+            Some(exchange.endpoint().endpoint().authority().as_bytes())
+        };
+        outgoing.clear();
+        write_head(
+            outgoing,
+            &Outline {
+                asked: &asked,
+                path: &accepted.path,
+                host,
+                authority,
+                forwarded: &entry.forwarded,
+                nominates: head.nominates(),
+                has_length: head.has_length(),
+                upgrade,
+                expects_continue: self.expects_continue,
+            },
+        );
+        Ok(Prepared { limits: route.limits, upgrades: upgrade.is_some(), exchange })
+    }
+
+    /// Puts the response head together and decides what becomes of the connection.
+    fn begin_answer(
+        &mut self,
+        head: &RequestHead,
+        connection: Box<Connection>,
+        exchange: Exchange,
+        limits: RouteLimits,
+        clock: lb_http::Clock,
+    ) -> Transfer {
+        let response = connection.response();
+        exchange.respond(response.status);
+        // The rest of a body that nobody may read any more must not be taken for a request.
+        let closes = !head.keeps_alive() || !connection.is_sent() || self.is_last(exchange.start());
+        let mut terms = Terms { method: &head.method, version: head.version, closes };
+        let framing = terms.framing(response.body(&head.method));
+        answer::write_head(&mut self.out, response, framing, &terms);
+        Transfer {
+            deadline: limits.total.map(|total| exchange.start() + total),
+            connection,
+            exchange,
+            framing,
+            closes: terms.closes,
+            takes_trailers: framing == answer::Framing::Chunked
+                && lb_http::hop_by_hop::accepts_trailers(&head.fields),
+            idle: limits.idle,
+            clock,
+            is_over: false,
+        }
+    }
+
+    /// Opens a tunnel and carries it to its end.
+    async fn switch(mut self, exchange: Exchange, connection: Connection, limits: RouteLimits) {
+        let response = connection.response();
+        exchange.respond(response.status);
+        answer::write_switch(&mut self.out, response);
+        if poll_fn(|cx| self.poll_flush(cx)).await.is_err() {
+            return exchange.break_off(Reason::ClientAborted);
+        }
+        let client = (self.stream, rest(self.incoming));
+        // Boxed, so that connections do not carry the room for it all their time.
+        Box::pin(upgrade::tunnel(exchange, client, connection.into_parts(), limits.idle)).await;
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -23,9 +23,8 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Reads the target of an HTTP/1.1 request (RFC 9112, 3.2).
     pub fn parse(target: &'a str, method: &Method) -> Result<Self, Reason> {
-        let (authority, rest) = if target.starts_with('/') {
-            (None, target)
-        } else if target == "*" && *method == Method::OPTIONS {
+        let is_asterisk = target == "*" && *method == Method::OPTIONS;
+        let (authority, rest) = if target.starts_with('/') || is_asterisk {
             (None, target)
         } else if *method == Method::CONNECT {
             (Some(target), "")

@@ -202,11 +202,10 @@ impl<S: Transport> Http1<S> {
             };
             self.out = scratch.take_out();
             self.sent = 0;
-            let next;
-            (self, next) = match self.answer(&mut scratch).await {
-                Some(next) => next,
-                None => return,
+            let Some((same, next)) = self.answer(&mut scratch).await else {
+                return;
             };
+            self = same;
             scratch.give_out(std::mem::take(&mut self.out));
             scratch.give_back();
             match next {

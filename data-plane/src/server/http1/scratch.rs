@@ -13,8 +13,11 @@ const KEPT: usize = 64;
 /// The most bytes that one of them keeps.
 const ROOM: usize = 32 << 10;
 
+/// Scratches nobody uses. Boxed, because each is moved about and large.
+struct Free(#[allow(clippy::vec_box, reason = "see above")] Vec<Box<Scratch>>);
+
 thread_local! {
-    static FREE: RefCell<Vec<Box<Scratch>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Free> = const { RefCell::new(Free(Vec::new())) };
 }
 
 /// Room for one request.
@@ -30,7 +33,7 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Takes one from the thread, or makes one.
     pub(super) fn take() -> Box<Self> {
-        FREE.with_borrow_mut(Vec::pop).unwrap_or_default()
+        FREE.with_borrow_mut(|free| free.0.pop()).unwrap_or_default()
     }
 
     /// Room for what is sent to the client.
@@ -52,8 +55,8 @@ impl Scratch {
         }
         self.outgoing.clear();
         FREE.with_borrow_mut(|free| {
-            if free.len() < KEPT {
-                free.push(self);
+            if free.0.len() < KEPT {
+                free.0.push(self);
             }
         });
     }

@@ -53,20 +53,31 @@ impl Directory {
 impl Cluster {
     /// Starts a control plane and `proxies` proxies.
     pub(crate) async fn start(common: &Common, proxies: usize) -> Result<Self> {
+        let program = binary(common.bin_dir.as_deref(), "lb-data-plane")?;
+        let mut cluster = Self::without_proxies(common).await?;
+        for _ in 0..proxies {
+            cluster.join(program.clone(), Launch::default()).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts a control plane.
+    pub(crate) async fn without_proxies(common: &Common) -> Result<Self> {
         let directory = Directory::new(common.keep)?;
         let binaries = common.bin_dir.as_deref();
         let control_plane = ControlPlane::start(binaries, directory.0.path()).await?;
-        let mut cluster = Self { control_plane, proxies: Vec::new(), directory };
-        for index in 0..proxies {
-            let name = format!("proxy-{index}");
-            let directory = cluster.directory().join(&name);
-            let token = token(&mut cluster.control_plane.caller(), &name).await?;
-            std::fs::write(directory.with_extension("token"), token)?;
-            let program = binary(binaries, "lb-data-plane")?;
-            let sync = cluster.control_plane.sync;
-            cluster.proxies.push(Proxy::start(program, directory, sync).await?);
-        }
-        Ok(cluster)
+        Ok(Self { control_plane, proxies: Vec::new(), directory })
+    }
+
+    /// Starts another proxy, which joins.
+    pub(crate) async fn join(&mut self, program: PathBuf, launch: Launch) -> Result<()> {
+        let name = format!("proxy-{}", self.proxies.len());
+        let directory = self.directory().join(&name);
+        let token = token(&mut self.control_plane.caller(), &name).await?;
+        std::fs::write(directory.with_extension("token"), token)?;
+        let sync = self.control_plane.sync;
+        self.proxies.push(Proxy::start(program, directory, sync, launch).await?);
+        Ok(())
     }
 
     /// Where all of it keeps its data.
@@ -208,21 +219,37 @@ pub(crate) async fn health(caller: &mut Caller) -> Result<HealthView> {
     Ok(serde_json::from_slice(&answer.body)?)
 }
 
+/// How a proxy is started, beside what every one is told.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Launch {
+    /// A command that becomes it, such as `taskset -c 0`.
+    pub(crate) prefix: Vec<String>,
+    /// Further arguments.
+    pub(crate) arguments: Vec<String>,
+}
+
 /// A proxy.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     process: Process,
     data: PathBuf,
     control_plane: SocketAddr,
+    /// How it is started the next time.
+    pub(crate) launch: Launch,
     /// Where it answers for itself.
     pub(crate) admin: SocketAddr,
 }
 
 impl Proxy {
-    async fn start(program: PathBuf, data: PathBuf, control_plane: SocketAddr) -> Result<Self> {
+    async fn start(
+        program: PathBuf,
+        data: PathBuf,
+        control_plane: SocketAddr,
+        launch: Launch,
+    ) -> Result<Self> {
         let process = Process::new(program, data.with_extension("log"));
         let admin = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut proxy = Self { process, data, control_plane, admin };
+        let mut proxy = Self { process, data, control_plane, launch, admin };
         proxy.spawn()?;
         proxy.listens().await?;
         Ok(proxy)
@@ -231,7 +258,7 @@ impl Proxy {
     /// Starts it, again on the same admin address.
     pub(crate) fn spawn(&mut self) -> Result<()> {
         forget_addresses(&self.data);
-        self.process.start(&[
+        let mut arguments = vec![
             "--data-dir".to_owned(),
             self.data.display().to_string(),
             "--admin-addr".to_owned(),
@@ -240,7 +267,9 @@ impl Proxy {
             format!("https://{}", self.control_plane),
             "--join-token-file".to_owned(),
             self.data.with_extension("token").display().to_string(),
-        ])
+        ];
+        arguments.extend(self.launch.arguments.iter().cloned());
+        self.process.start_under(&self.launch.prefix, &arguments)
     }
 
     /// Waits until its admin endpoint answers.

@@ -4,6 +4,9 @@ use std::{fmt::Write, net::SocketAddr};
 
 use anyhow::Result;
 
+/// The host that clients ask for.
+pub(crate) const HOST: &str = "bench.test";
+
 /// A certificate and its key, as the lines of a document.
 #[derive(Debug, Clone)]
 pub(crate) struct Pair(String);
@@ -11,15 +14,20 @@ pub(crate) struct Pair(String);
 impl Pair {
     /// A new self-signed one.
     pub(crate) fn new() -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec!["bench.test".to_owned()])?;
+        let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()])?;
+        Ok(Self::of(&made.cert.pem(), &made.signing_key.serialize_pem()))
+    }
+
+    /// One in PEM.
+    pub(crate) fn of(certificate: &str, key: &str) -> Self {
         let mut lines = String::new();
-        for (key, pem) in [("cert", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
+        for (key, pem) in [("cert", certificate), ("key", key)] {
             let _ = writeln!(lines, "    {key}: |");
             for line in pem.lines() {
                 let _ = writeln!(lines, "      {line}");
             }
         }
-        Ok(Self(lines))
+        Self(lines)
     }
 }
 
@@ -94,6 +102,35 @@ pub(crate) fn many_routes(routes: usize, change: usize) -> String {
     text
 }
 
+/// A document as in service: checks of health, time-outs, TLS, and `routes` routes, one of which
+/// takes what is asked of [`HOST`].
+pub(crate) fn in_service(routes: usize, origin: SocketAddr, Pair(certificate): &Pair) -> String {
+    let mut text = format!(
+        "entry_points:\n\
+         \x20 web: {{ address: \"127.0.0.1:0\", timeouts: {{ idle: 10m }} }}\n\
+         \x20 websecure: {{ address: \"127.0.0.1:0\", tls: {{}}, timeouts: {{ idle: 10m }} }}\n\
+         health_check: {{ path: /health, interval: 5s, timeout: 1s }}\n\
+         backends:\n\
+         \x20 origin: {{ url: \"http://{origin}\" }}\n\
+         services:\n\
+         \x20 all:\n\
+         \x20   backends: [origin]\n\
+         \x20   timeouts: {{ connect: 5s, response_header: 30s, idle: 60s, total: 120s }}\n\
+         \x20   pool: {{ max_idle: 512 }}\n\
+         routes:\n\
+         \x20 taken: {{ rule: \"Host(`{HOST}`) && PathPrefix(`/`)\", service: all }}\n",
+    );
+    for route in 1..routes.max(1) {
+        let _ = writeln!(
+            text,
+            "  r{route}: {{ rule: \"Host(`h{route}.example.com`) && PathPrefix(`/v1`)\", \
+             service: all }}"
+        );
+    }
+    let _ = write!(text, "certificates:\n  default:\n{certificate}");
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use lb_model::{Bundle, Config};
@@ -108,7 +145,10 @@ mod tests {
             let certificate = Some(&pair);
             Served { backends, change, extra_listener: true, certificate }.document()
         };
-        for document in [served(1), served(2), many_routes(100, 1), many_routes(100, 101)] {
+        let service = in_service(100, backends[0], &pair);
+        assert_eq!(service.matches("Host(").count(), 100);
+        let documents = [served(1), served(2), many_routes(100, 1), many_routes(100, 101), service];
+        for document in documents {
             let parsed = Config::parse(&Bundle::of_text("lb.yaml", &document), 0);
             assert!(parsed.is_ok(), "{document}: {:?}", parsed.err());
         }

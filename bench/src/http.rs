@@ -9,8 +9,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::{
-    DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, DigitallySignedStruct, NamedGroup, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
@@ -55,7 +58,10 @@ impl Connection {
         Self::over(handshake.await.context("the handshake took too long")??).await
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self> {
+    /// Speaks HTTP/1.1 over a stream that stands.
+    pub(crate) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Its errors reach the requests; it ends with the sender.
         tokio::spawn(connection);
@@ -86,7 +92,8 @@ impl Connection {
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream> {
+/// A connection that sends at once what it is given.
+pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
     let connecting = tokio::time::timeout(LIMIT, TcpStream::connect(address));
     let stream = connecting.await.context("the connection took too long")?;
     let stream = stream.with_context(|| format!("could not connect to {address}"))?;
@@ -168,11 +175,26 @@ impl Caller {
 pub(crate) fn trusting_tls() -> Result<TlsConnector> {
     let provider = CryptoProvider::get_default().context("no cryptography was installed")?;
     let verifier = Arc::new(Trusting(Arc::clone(provider)));
-    let config = rustls::ClientConfig::builder()
+    let config = ClientConfig::builder()
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The same, as every server can do it: TLS 1.3 with X25519, a whole handshake each time.
+pub(crate) fn plain_tls13(protocols: &[&[u8]]) -> Result<ClientConfig> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519);
+    let provider = Arc::new(provider);
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting(provider)))
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
 }
 
 #[derive(Debug)]

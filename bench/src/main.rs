@@ -6,15 +6,20 @@
 mod backend;
 mod change_to_live;
 mod cluster;
+mod counting;
 mod document;
 mod fleet;
+mod gate;
 mod http;
+mod lanes;
 mod load;
+mod origin;
 mod outage;
 mod process;
 mod pushes;
 mod report;
 mod rotation;
+mod subject;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -22,11 +27,11 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::report::Report;
+use crate::report::Outcome;
 
 /// Measures what lb does under load, on the real binaries.
 #[derive(Debug, Parser)]
-#[command(name = "lb-bench", version)]
+#[command(name = "lb-bench", version, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     benchmark: Benchmark,
@@ -42,6 +47,8 @@ enum Benchmark {
     Pushes(pushes::Settings),
     /// A large fleet of simulated proxies on one control plane
     Fleet(fleet::Settings),
+    /// Instructions and system calls of a request, held against a baseline
+    Gate(gate::Settings),
 }
 
 /// What every benchmark is told.
@@ -62,7 +69,8 @@ struct Common {
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             report::say(&format!("error: {error:#}"));
             ExitCode::FAILURE
@@ -70,8 +78,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<()> {
+/// Runs a benchmark; false when what it found must not be.
+fn run(arguments: Arguments) -> Result<bool> {
     process::raise_file_limit()?;
+    // Before there are other threads: these stay where this one is.
+    if let Benchmark::Gate(_) = &arguments.benchmark {
+        gate::stay()?;
+    }
     // Fails only when there is one already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -79,34 +92,35 @@ fn run(arguments: Arguments) -> Result<()> {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         // A benchmark that is dropped ends its processes.
-        let (report, json) = tokio::select! {
+        let (outcome, json) = tokio::select! {
             done = measure(arguments.benchmark) => done?,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("told to end"),
         };
-        report.print();
+        report::out(&outcome.text);
         if let Some(file) = json {
-            std::fs::write(&file, report.json())
+            std::fs::write(&file, &outcome.json)
                 .with_context(|| format!("could not write {}", file.display()))?;
         }
-        Ok(())
+        Ok(outcome.passed)
     })
 }
 
-async fn measure(benchmark: Benchmark) -> Result<(Report, Option<PathBuf>)> {
+async fn measure(benchmark: Benchmark) -> Result<(Outcome, Option<PathBuf>)> {
     Ok(match benchmark {
         Benchmark::ChangeToLive(settings) => {
-            (Box::pin(change_to_live::run(&settings)).await?, settings.common.json)
+            (Box::pin(change_to_live::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Outage(settings) => {
-            (Box::pin(outage::run(&settings)).await?, settings.common.json)
+            (Box::pin(outage::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Pushes(settings) => {
-            (Box::pin(pushes::run(&settings)).await?, settings.common.json)
+            (Box::pin(pushes::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Fleet(settings) => {
-            (Box::pin(fleet::run(&settings)).await?, settings.common.json)
+            (Box::pin(fleet::run(&settings)).await?.into(), settings.common.json)
         }
+        Benchmark::Gate(settings) => (Box::pin(gate::run(&settings)).await?, settings.common.json),
     })
 }
 

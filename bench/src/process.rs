@@ -2,13 +2,19 @@
 
 use std::{
     fs::OpenOptions,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::{
+    process::{
+        Pid, Resource, Rlimit, Signal, getrlimit, kill_process, kill_process_group, setrlimit,
+    },
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 /// How long a process may take to end by itself.
 const END: Duration = Duration::from_mins(1);
@@ -49,6 +55,21 @@ pub(crate) fn file_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// The processors that this program may use.
+pub(crate) fn processors() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(None).context("could not ask for the processors")?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// Stays on these processors, and so do threads and processes that this thread starts later.
+pub(crate) fn stay_on(processors: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in processors {
+        set.set(*cpu);
+    }
+    sched_setaffinity(None, &set).with_context(|| format!("could not stay on {processors:?}"))
+}
+
 impl Process {
     /// A program that does not run yet. What it says will be appended to `log`.
     pub(crate) const fn new(program: PathBuf, log: PathBuf) -> Self {
@@ -57,10 +78,25 @@ impl Process {
 
     /// Starts it.
     pub(crate) fn start(&mut self, arguments: &[String]) -> Result<()> {
+        self.start_under(&[], arguments)
+    }
+
+    /// Starts it by a command that becomes it, such as `taskset -c 0`.
+    pub(crate) fn start_under(&mut self, prefix: &[String], arguments: &[String]) -> Result<()> {
         ensure!(!self.is_running(), "{} runs already", self.program.display());
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let mut command = match prefix.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        // A group of its own: what it starts ends with it.
+        let child = command
             .args(arguments)
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -87,10 +123,16 @@ impl Process {
         bail!("{} ended by itself:\n{end}", self.program.display())
     }
 
-    /// Ends it at once, as a crash would (SIGKILL).
+    /// Ends it and what it started at once, as a crash would (SIGKILL).
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Fails only for a process that has ended already.
+            // Both fail only for processes that have ended already. One that was waited for has
+            // given its number back.
+            if let (Ok(None), Some(pid)) =
+                (child.try_wait(), Pid::from_raw(child.id().cast_signed()))
+            {
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -98,8 +140,13 @@ impl Process {
 
     /// Asks it to end (SIGTERM).
     pub(crate) fn terminate(&self) -> Result<()> {
+        kill_process(self.pid()?, Signal::TERM).context("could not signal it")
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> Result<Pid> {
         let pid = self.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed()));
-        kill_process(pid.context("it does not run")?, Signal::TERM).context("could not signal it")
+        pid.with_context(|| format!("{} does not run", self.program.display()))
     }
 
     /// Waits until it has ended by itself.

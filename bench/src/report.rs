@@ -4,6 +4,24 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 
+/// What a benchmark hands over.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// For people.
+    pub(crate) text: String,
+    /// For programs.
+    pub(crate) json: String,
+    /// False when what was found must not be.
+    pub(crate) passed: bool,
+}
+
+impl From<Report> for Outcome {
+    fn from(report: Report) -> Self {
+        // Targets are told, not enforced: they are for a quiet machine.
+        Self { text: report.text(), json: report.json(), passed: true }
+    }
+}
+
 /// The numbers of one run.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -56,8 +74,8 @@ impl Report {
         self.notes.push(note.into());
     }
 
-    /// Shows the table.
-    pub(crate) fn print(&self) {
+    /// The table.
+    fn text(&self) -> String {
         let width = self.rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
         let mut text = format!("{}\n", self.benchmark);
         for row in &self.rows {
@@ -72,11 +90,12 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "  {note}");
         }
-        out(text.trim_end());
+        text.truncate(text.trim_end().len());
+        text
     }
 
     /// The same as JSON.
-    pub(crate) fn json(&self) -> String {
+    fn json(&self) -> String {
         let rows: Vec<Value> = self
             .rows
             .iter()
@@ -142,8 +161,9 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Shows what was found.
 #[expect(clippy::print_stdout, reason = "the table is what the program is for")]
-fn out(text: &str) {
+pub(crate) fn out(text: &str) {
     println!("{text}");
 }
 

@@ -1,38 +1,127 @@
-//! `cargo xtask bench`: builds release binaries and becomes `lb-bench`.
+//! `cargo xtask bench`: builds what a benchmark needs and becomes `lb-bench`.
 
 use std::{
     env,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{cargo, say};
+use crate::{
+    steps::{cargo, say},
+    test, tools,
+};
 
-const BUILD: [&str; 9] = [
-    "build",
-    "--release",
-    "-p",
-    "lb-bench",
-    "-p",
-    "lb-control-plane",
-    "-p",
-    "lb-data-plane",
-    "--bins",
-];
+/// What most benchmarks run.
+const PROGRAMS: [&str; 7] =
+    ["-p", "lb-bench", "-p", "lb-control-plane", "-p", "lb-data-plane", "--bins"];
+/// A proxy by itself: other crates in the same build would turn on features of what it uses.
+const PROXY: [&str; 3] = ["-p", "lb-data-plane", "--bins"];
 
 /// Builds, and is replaced by `lb-bench`, which so gets every signal itself.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
-    say("building lb-bench, lb-control-plane and lb-data-plane (release)");
-    if !cargo(root, &BUILD).status().context("could not run cargo")?.success() {
+    let options = Options::of(arguments);
+    if options.asks_for_help() {
+        build(root, "release", &["-p", "lb-bench", "--bins"])?;
+        return become_bench("release", options.rest, &[]);
+    }
+    if options.rest.first().is_none_or(|name| *name != "gate") {
+        let profile = options.profile.unwrap_or("release");
+        build(root, profile, &PROGRAMS)?;
+        return become_bench(profile, options.rest, &[]);
+    }
+    tools::provide(&tools::COUNTERS, options.install)?;
+    // The tests need all of this, so after them it costs nothing.
+    build_all(root)?;
+    build(root, "release", &PROXY)?;
+    let added = [
+        "--data-plane".to_owned(),
+        program("release", "lb-data-plane")?.display().to_string(),
+        "--baseline".to_owned(),
+        root.join("bench/baseline.json").display().to_string(),
+    ];
+    become_bench("debug", options.rest, &added)
+}
+
+/// What is meant for this chore, and what for `lb-bench`.
+#[derive(Debug, PartialEq, Eq)]
+struct Options<'a> {
+    profile: Option<&'static str>,
+    install: bool,
+    rest: Vec<&'a String>,
+}
+
+impl<'a> Options<'a> {
+    fn of(arguments: &'a [String]) -> Self {
+        let mut options = Self { profile: None, install: true, rest: Vec::new() };
+        for argument in arguments {
+            match argument.as_str() {
+                "--release" => options.profile = Some("release"),
+                "--dist" => options.profile = Some("dist"),
+                "--no-install" => options.install = false,
+                _ => options.rest.push(argument),
+            }
+        }
+        options
+    }
+
+    fn asks_for_help(&self) -> bool {
+        self.rest.iter().any(|argument| *argument == "--help" || *argument == "-h")
+    }
+}
+
+fn build_all(root: &Path) -> Result<()> {
+    say("building everything (dev)");
+    finish(cargo(root, &test::BUILD))
+}
+
+fn build(root: &Path, profile: &str, packages: &[&str]) -> Result<()> {
+    let names: Vec<_> = packages.iter().filter(|word| !word.starts_with('-')).copied().collect();
+    say(&format!("building {} ({profile})", names.join(", ")));
+    let mut command = cargo(root, &["build", "--profile", profile]);
+    command.args(packages);
+    finish(command)
+}
+
+fn finish(mut command: Command) -> Result<()> {
+    if !command.status().context("could not run cargo")?.success() {
         bail!("the build failed; see above");
     }
-    // This program lies in the target folder of whatever cargo was told: TARGET/debug/xtask.
+    Ok(())
+}
+
+/// The target folder of whatever cargo was told: this program is TARGET/debug/xtask.
+fn target() -> Result<PathBuf> {
     let own = env::current_exe().context("could not find out where this program lies")?;
     let target = own.parent().and_then(Path::parent).context("this program lies nowhere")?;
-    let bench = target.join("release").join("lb-bench");
-    let error = Command::new(&bench).args(arguments).exec();
+    Ok(target.to_owned())
+}
+
+fn program(folder: &str, name: &str) -> Result<PathBuf> {
+    Ok(target()?.join(folder).join(name))
+}
+
+fn become_bench(folder: &str, arguments: Vec<&String>, added: &[String]) -> Result<ExitCode> {
+    let bench = program(folder, "lb-bench")?;
+    // What was typed comes last and so prevails.
+    let (name, rest) = arguments.split_first().map_or((None, &[][..]), |(n, r)| (Some(*n), r));
+    let error = Command::new(&bench).args(name).args(added).args(rest).exec();
     Err(error).with_context(|| format!("could not run {}", bench.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_taken_and_the_rest_is_lb_benchs() {
+        let typed = ["peers", "--dist", "--rounds", "3", "--no-install"].map(str::to_owned);
+        let options = Options::of(&typed);
+        assert_eq!(options.profile, Some("dist"));
+        assert!(!options.install);
+        assert_eq!(options.rest, ["peers", "--rounds", "3"]);
+        assert_eq!(Options::of(&[]).profile, None);
+    }
 }

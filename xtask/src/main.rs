@@ -25,6 +25,7 @@ Chores:
   up [--release | --dist] [ARGS...]  build all three programs and run `lbctl up ARGS...`
   test [--no-install] [FILTER...]    install what tests need, then format check, lints, build, tests
   bench NAME [ARGS...]               build for release and run `lb-bench NAME ARGS...`
+  bench gate [--bless]               what a request costs, held against bench/baseline.json
   lint                               format check and lints
   deny                               licences, bans and sources of dependencies
 

@@ -10,6 +10,9 @@ use crate::{
     tools,
 };
 
+/// Builds every program: tests start them.
+pub(crate) const BUILD: [&str; 3] = ["build", "--workspace", "--all-targets"];
+
 /// Installs what is missing, then runs every step.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let mut install = true;
@@ -21,12 +24,11 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
             filter => filters.push(filter),
         }
     }
-    tools::provide(install)?;
+    tools::provide(&tools::TESTS, install)?;
     let mut steps = Steps::default();
     steps.run(cargo(root, &lint::FORMAT))?;
     steps.run(cargo(root, &lint::LINTS))?;
-    // The programs are built first: tests start them.
-    if steps.run(cargo(root, &["build", "--workspace", "--all-targets"]))? {
+    if steps.run(cargo(root, &BUILD))? {
         let arguments = [&["test", "--workspace", "--"], filters.as_slice()].concat();
         steps.run(cargo(root, if filters.is_empty() { &arguments[..2] } else { &arguments }))?;
     }

@@ -1,4 +1,4 @@
-//! The programs that tests run besides our own.
+//! The programs that chores run besides our own.
 
 use std::{
     env,
@@ -10,8 +10,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::steps::say;
 
-/// A program, and the package that brings it.
-const TOOLS: [(&str, &str); 5] = [
+/// A program, or a file by its path, and the package that brings it.
+pub(crate) type Tool = (&'static str, &'static str);
+
+/// What tests run.
+pub(crate) const TESTS: [Tool; 5] = [
     ("nginx", "nginx"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
@@ -19,22 +22,26 @@ const TOOLS: [(&str, &str); 5] = [
     ("nft", "nftables"),
 ];
 
+/// What counts instructions and system calls.
+pub(crate) const COUNTERS: [Tool; 3] =
+    [("valgrind", "valgrind"), ("vgdb", "valgrind"), ("strace", "strace")];
+
 /// Sees to it that all tools are there: installs them if that is wanted and allowed, else says
 /// what to type.
-pub(crate) fn provide(install: bool) -> Result<()> {
-    let packages = missing(find);
+pub(crate) fn provide(tools: &[Tool], install: bool) -> Result<()> {
+    let packages = missing(tools, find);
     if !packages.is_empty() {
         let packages = packages.join(" ");
         let line =
             format!("apt-get update && apt-get install -y --no-install-recommends {packages}");
         if !install {
-            bail!("tests need what is missing here: {packages}; install it with: {line}");
+            bail!("what is needed is missing here: {packages}; install it with: {line}");
         }
         if find("apt-get").is_none() || !is_root() {
-            bail!("tests need what is missing here: {packages}; as root, run: {line}");
+            bail!("what is needed is missing here: {packages}; as root, run: {line}");
         }
         say(&format!("==> {line}"));
-        // With runlevel 1 the packages start no service: tests run their own nginx.
+        // With runlevel 1 the packages start no service: chores run their own nginx.
         let status = Command::new("sh")
             .args(["-c", &line])
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -44,12 +51,12 @@ pub(crate) fn provide(install: bool) -> Result<()> {
         if !status.success() {
             bail!("could not install {packages}; see above");
         }
-        let packages = missing(find);
+        let packages = missing(tools, find);
         if !packages.is_empty() {
             bail!("{} is installed, but its program is nowhere", packages.join(" "));
         }
     }
-    for (program, _) in TOOLS {
+    for (program, _) in tools {
         if let Some(path) = find(program) {
             say(&format!("{program} is {}", path.display()));
         }
@@ -58,9 +65,11 @@ pub(crate) fn provide(install: bool) -> Result<()> {
 }
 
 /// The packages of those tools that `find` does not find.
-fn missing(find: impl Fn(&str) -> Option<PathBuf>) -> Vec<&'static str> {
-    let absent = TOOLS.iter().filter(|(program, _)| find(program).is_none());
-    absent.map(|(_, package)| *package).collect()
+fn missing(tools: &[Tool], find: impl Fn(&str) -> Option<PathBuf>) -> Vec<&'static str> {
+    let absent = tools.iter().filter(|(program, _)| find(program).is_none());
+    let mut packages: Vec<_> = absent.map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
 }
 
 /// Looks where programs are, and where those of administrators are.
@@ -82,7 +91,9 @@ mod tests {
     #[test]
     fn packages_of_missing_programs_are_named() {
         let only_curl = |program: &str| (program == "curl").then(|| PathBuf::from("/usr/bin/curl"));
-        assert_eq!(missing(only_curl), ["nginx", "nghttp2-client", "iproute2", "nftables"]);
-        assert!(missing(|_| Some(PathBuf::new())).is_empty());
+        let packages = ["nginx", "nghttp2-client", "iproute2", "nftables"];
+        assert_eq!(missing(&TESTS, only_curl), packages);
+        assert_eq!(missing(&COUNTERS, |_| None), ["valgrind", "strace"]);
+        assert!(missing(&TESTS, |_| Some(PathBuf::new())).is_empty());
     }
 }

@@ -51,8 +51,9 @@ impl Instructions {
         self.tell(pid, &["zero"]).await
     }
 
-    /// The instructions since [`begin`](Self::begin).
-    pub(crate) async fn end(&self, pid: Pid) -> Result<u64> {
+    /// The instructions since [`begin`](Self::begin). Where they were spent, function by function,
+    /// is put into the file `profile`, for `callgrind_annotate`.
+    pub(crate) async fn end(&self, pid: Pid, profile: Option<&Path>) -> Result<u64> {
         self.tell(pid, &["dump"]).await?;
         self.tell(pid, &["instrumentation", "off"]).await?;
         let mut total = None;
@@ -60,7 +61,11 @@ impl Instructions {
             let path = entry?.path();
             // Each dump has a number; the file without is written at the end.
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out.")) {
-                total = Some(total.unwrap_or(0) + callgrind_total(&fs::read_to_string(&path)?)?);
+                let text = fs::read_to_string(&path)?;
+                total = Some(total.unwrap_or(0) + callgrind_total(&text)?);
+                if let Some(profile) = profile {
+                    fs::write(profile, text)?;
+                }
                 fs::remove_file(&path)?;
             }
         }

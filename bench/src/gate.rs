@@ -6,7 +6,10 @@
 
 mod baseline;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -39,6 +42,9 @@ pub(crate) struct Settings {
     /// The lb-data-plane that is counted, built for release; by default beside this program
     #[arg(long, value_name = "FILE")]
     data_plane: Option<PathBuf>,
+    /// Leave profiles for `callgrind_annotate` in this directory, a file for each kind of request
+    #[arg(long, value_name = "DIR")]
+    profiles: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -52,11 +58,15 @@ pub(crate) fn stay() -> Result<()> {
 
 pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let known = if settings.bless { None } else { Some(Baseline::read(&settings.baseline)?) };
+    let profiles = settings.profiles.as_deref();
+    if let Some(directory) = profiles {
+        fs::create_dir_all(directory)?;
+    }
     let origin = Origin::start()?;
     let document = Subject::document(&origin)?;
     let data_plane = settings.data_plane.clone();
     let mut subject = Subject::prepare(&settings.common, data_plane, 1, document).await?;
-    let mut costs = count(&mut subject, &Protocol::ALL, settings.requests).await?;
+    let mut costs = count(&mut subject, &Protocol::ALL, settings.requests, profiles).await?;
     let environment = Environment::here().await;
 
     let Some(known) = known else {
@@ -74,7 +84,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let too_dear = dearer(&known, &costs);
     if !too_dear.is_empty() {
         say("something costs more than it did; counting it once more");
-        for (protocol, again) in count(&mut subject, &too_dear, settings.requests).await? {
+        for (protocol, again) in count(&mut subject, &too_dear, settings.requests, profiles).await? {
             let first = costs.iter_mut().find(|(known, _)| *known == protocol);
             let (_, first) = first.context("counted only once")?;
             *first = first.lower(again);
@@ -96,6 +106,7 @@ pub(crate) async fn count(
     subject: &mut Subject,
     protocols: &[Protocol],
     requests: u32,
+    profiles: Option<&Path>,
 ) -> Result<Vec<(Protocol, Cost)>> {
     let directory = subject.directory();
     let mut system_calls = Vec::new();
@@ -118,7 +129,8 @@ pub(crate) async fn count(
         lanes.send(WARM_UP).await?;
         counter.begin(pid).await?;
         let sent = lanes.send(requests).await?;
-        let instructions = counter.end(pid).await? as f64 / f64::from(sent);
+        let profile = profiles.map(|directory| directory.join(protocol.name()));
+        let instructions = counter.end(pid, profile.as_deref()).await? as f64 / f64::from(sent);
         say(&format!(
             "{}: {instructions:.0} instructions, {system_calls:.2} system calls a request",
             protocol.name()

@@ -84,7 +84,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let too_dear = dearer(&known, &costs);
     if !too_dear.is_empty() {
         say("something costs more than it did; counting it once more");
-        for (protocol, again) in count(&mut subject, &too_dear, settings.requests, profiles).await? {
+        for (protocol, again) in count(&mut subject, &too_dear, settings.requests, profiles).await?
+        {
             let first = costs.iter_mut().find(|(known, _)| *known == protocol);
             let (_, first) = first.context("counted only once")?;
             *first = first.lower(again);

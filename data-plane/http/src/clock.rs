@@ -31,6 +31,11 @@ impl Clock {
         self.since = None;
     }
 
+    /// Begins a pause at `now`, which the caller knows anyway.
+    pub const fn begin_at(&mut self, now: Instant) {
+        self.since = Some(now);
+    }
+
     /// Begins a pause now, or at its beginning if it has begun.
     pub fn begin(&mut self) -> Instant {
         *self.since.get_or_insert_with(Instant::now)

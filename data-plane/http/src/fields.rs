@@ -1,7 +1,8 @@
 //! The header fields of one message, in the order and spelling they came in.
 //!
-//! One run of bytes and a list of places in it, both reused from message to message: reading a
-//! head copies it once and allocates nothing. Names the proxy has to know are recognised when a
+//! One run of bytes, the lines as they are sent, and a list of places in it, both reused from
+//! message to message: reading a head copies it once and allocates nothing, and lines that follow
+//! each other are written with one copy. Names the proxy has to know are recognised when a
 //! field is added, so that asking for one compares numbers. Look-ups are linear, which for the
 //! dozen fields of a request beats hashing them.
 
@@ -96,8 +97,11 @@ pub struct Field<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) known: Known,
+    /// The line begins with the name.
     pub(crate) name: (u32, u32),
     pub(crate) value: (u32, u32),
+    /// Where the line ends, its CRLF included.
+    pub(crate) end: u32,
 }
 
 /// The fields of one message.
@@ -137,14 +141,30 @@ impl Fields {
     /// Adds a field at the end. Name and value must be valid; they are not looked at here.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let start = self.bytes.len() as u32;
-        let middle = start + name.len() as u32;
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(value);
-        self.places.push(Place {
-            known: Known::of(name),
-            name: (start, middle),
-            value: (middle, middle + value.len() as u32),
-        });
+        let colon = start + name.len() as u32;
+        let end = colon + 2 + value.len() as u32;
+        for part in [name, b": ", value, b"\r\n"] {
+            self.bytes.extend_from_slice(part);
+        }
+        let known = Known::of(name);
+        let place = Place { known, name: (start, colon), value: (colon + 2, end), end: end + 2 };
+        self.places.push(place);
+    }
+
+    /// Writes the lines for which `passes` holds, as they were written before.
+    pub fn write(&self, out: &mut Vec<u8>, mut passes: impl FnMut(&Field<'_>) -> bool) {
+        let mut run = (0, 0);
+        for place in &self.places {
+            if !passes(&self.field(place)) {
+                continue;
+            }
+            if place.name.0 != run.1 {
+                out.extend_from_slice(self.slice(run));
+                run.0 = place.name.0;
+            }
+            run.1 = place.end;
+        }
+        out.extend_from_slice(self.slice(run));
     }
 
     /// Notes where a field lies in bytes that [`Fields::adopt`] will bring.
@@ -250,6 +270,10 @@ mod tests {
         fields.retain(|field| field.value != b"1");
         let all: Vec<_> = fields.iter().map(|field| (field.name, field.value)).collect();
         assert_eq!(all, [(&b"x-one"[..], &b"2"[..]), (b"Host", b"b")]);
+        fields.push(b"Last", b"");
+        let mut out = Vec::new();
+        fields.write(&mut out, |field| field.known != Known::Host);
+        assert_eq!(out, b"x-one: 2\r\nLast: \r\n");
         fields.clear();
         assert!(fields.is_empty() && !fields.has(Known::Host));
     }

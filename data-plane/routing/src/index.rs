@@ -1,10 +1,11 @@
 //! Routes by host and path: which of them can possibly take a request.
 //!
 //! Routes are known here by their rank, their place in the order of priority. Every list of ranks
-//! is ascending. A look-up collects the lists that apply, a handful at most, and
+//! is ascending. Keys come from the configuration and requests only look them up, so a fast hash
+//! does: nobody can fill a map with collisions. A look-up collects the lists that apply, a handful at most, and
 //! [`Candidates`] reads them merged.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::condition::{Condition, MAX_SEGMENTS, PathCondition};
 use crate::matcher::wildcard_parent;

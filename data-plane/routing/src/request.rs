@@ -38,8 +38,8 @@ pub struct RequestHead<'a> {
     pub client: IpAddr,
 }
 
-/// Room for one host in lower case.
-pub(crate) struct HostBuffer([u8; MAX_HOST]);
+/// Room for one host in lower case, taken only for those that are not.
+pub(crate) struct HostBuffer(String);
 
 /// A head whose host and address are in the form they are compared in.
 pub(crate) struct Seen<'a> {
@@ -50,7 +50,7 @@ pub(crate) struct Seen<'a> {
 
 impl HostBuffer {
     pub(crate) fn new() -> Self {
-        Self([0; MAX_HOST])
+        Self(String::new())
     }
 }
 
@@ -64,16 +64,15 @@ impl<'a> Seen<'a> {
 fn canonical<'a>(host: &'a str, buffer: &'a mut HostBuffer) -> &'a str {
     let host = host.strip_suffix('.').unwrap_or(host);
     let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if !host.bytes().any(|b| b.is_ascii_uppercase()) {
-        return if host.len() > MAX_HOST { "" } else { host };
-    }
-    let Some(room) = buffer.0.get_mut(..host.len()) else {
+    if host.len() > MAX_HOST {
         return "";
-    };
-    room.copy_from_slice(host.as_bytes());
-    room.make_ascii_lowercase();
-    // Lowering ASCII letters leaves UTF-8 valid, so the default is never taken.
-    str::from_utf8(room).unwrap_or_default()
+    }
+    if !host.bytes().any(|b| b.is_ascii_uppercase()) {
+        return host;
+    }
+    buffer.0.push_str(host);
+    buffer.0.make_ascii_lowercase();
+    &buffer.0
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode, Version};
 use lb_http::{
-    Known, Reason,
+    Field, Known, Reason,
     h1::{BodyLength, ResponseHead, encode},
     hop_by_hop::Filter,
 };
@@ -60,17 +60,14 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, term
     let has_no_length = head.status == StatusCode::NO_CONTENT || framing == Framing::Chunked;
     let filter = Filter::new(&head.fields, head.nominates());
     let mut has_date = false;
-    for field in head.fields.iter() {
-        match field.known {
-            Known::ProxyAuthenticate => continue,
-            Known::ContentLength if has_no_length => continue,
-            Known::Date => has_date = true,
-            _ => {}
+    head.fields.write(out, |field| match field.known {
+        Known::ProxyAuthenticate => false,
+        Known::ContentLength if has_no_length => false,
+        known => {
+            has_date |= known == Known::Date;
+            filter.passes(field)
         }
-        if filter.passes(&field) {
-            encode::field(out, field.name, field.value);
-        }
-    }
+    });
     if !has_date {
         write_date(out);
     }
@@ -85,11 +82,8 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, term
 pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
     write_start(out, head);
     let filter = Filter::new(&head.fields, head.nominates());
-    for field in head.fields.iter() {
-        if field.known != Known::ContentLength && filter.passes(&field) {
-            encode::field(out, field.name, field.value);
-        }
-    }
+    let passes = |field: &Field<'_>| field.known != Known::ContentLength && filter.passes(field);
+    head.fields.write(out, passes);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -97,11 +91,8 @@ pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
 pub fn write_switch(out: &mut Vec<u8>, head: &ResponseHead) {
     write_start(out, head);
     let filter = Filter::new(&head.fields, head.nominates());
-    for field in head.fields.iter().filter(|field| field.known != Known::ContentLength) {
-        if filter.passes(&field) {
-            encode::field(out, field.name, field.value);
-        }
-    }
+    let passes = |field: &Field<'_>| field.known != Known::ContentLength && filter.passes(field);
+    head.fields.write(out, passes);
     out.extend_from_slice(b"connection: upgrade\r\n");
     if let Some(protocol) = head.fields.value(Known::Upgrade) {
         encode::field(out, b"upgrade", protocol);

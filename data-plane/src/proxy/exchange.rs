@@ -84,10 +84,10 @@ impl Exchange {
 
     /// Ends with a response that was handed on whole, and gives the connection back.
     pub fn complete(mut self, connection: Option<Box<Connection>>) {
+        let now = self.finish();
         if let Some(connection) = connection {
-            self.endpoint().give_back(connection);
+            self.endpoint().give_back(connection, now);
         }
-        self.finish();
     }
 
     /// Ends without a response from the backend.
@@ -117,14 +117,16 @@ impl Exchange {
         self.finish();
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self) -> Instant {
         self.is_over = true;
+        let now = Instant::now();
         let counters = self.counters();
-        counters.took(self.start.elapsed());
+        counters.took(now.saturating_duration_since(self.start));
         if self.uploaded > 0 {
             counters.bytes_received.add(self.uploaded);
             self.endpoint().counters().bytes_sent.add(self.uploaded);
         }
+        now
     }
 
     fn abort(&mut self) {

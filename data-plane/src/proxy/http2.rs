@@ -97,7 +97,8 @@ async fn exchange(
         clock: Clock::new(),
     };
     let mut clock = Clock::new();
-    let outgoing = Outgoing { head: &head, method: asked.method, deadline };
+    let outgoing =
+        Outgoing { head: &head, method: asked.method, start: exchange.start(), deadline };
     let sent = endpoint.send(outgoing, &mut upload, limits.send, &mut clock).await;
     exchange.upload(upload.bytes);
     let connection = match sent {

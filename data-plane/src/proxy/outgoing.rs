@@ -50,17 +50,11 @@ pub fn write_head(out: &mut Vec<u8>, outline: &Outline<'_>) {
     out.extend_from_slice(b"\r\n");
     let filter = Filter::new(fields, outline.nominates);
     let joins_cookies = asked.version == Version::HTTP_2;
-    for field in fields.iter() {
-        match field.known {
-            Known::Host | Known::ContentLength | Known::Expect | Known::ProxyAuthorization => {}
-            Known::Cookie if joins_cookies => {}
-            _ => {
-                if filter.passes(&field) && outline.forwarded.passes(&field) {
-                    encode::field(out, field.name, field.value);
-                }
-            }
-        }
-    }
+    fields.write(out, |field| match field.known {
+        Known::Host | Known::ContentLength | Known::Expect | Known::ProxyAuthorization => false,
+        Known::Cookie if joins_cookies => false,
+        _ => filter.passes(field) && outline.forwarded.passes(field),
+    });
     if joins_cookies {
         write_cookies(out, fields);
     }

@@ -30,14 +30,12 @@ impl<'a> Target<'a> {
             (Some(target), "")
         } else {
             let rest = strip_scheme(target).ok_or(Reason::BadRequest)?;
-            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let end = position(rest, |byte| matches!(byte, b'/' | b'?'));
             let (authority, rest) = rest.split_at(end);
             (Some(authority), rest)
         };
-        let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (rest, None),
-        };
+        let (path, query) = rest.split_at(position(rest, |byte| byte == b'?'));
+        let query = query.get(1..);
         Ok(Self { authority, path: if path.is_empty() { "/" } else { path }, query })
     }
 
@@ -50,6 +48,11 @@ impl<'a> Target<'a> {
             query: uri.query(),
         }
     }
+}
+
+/// The place of the first byte that is `wanted`, or the end.
+fn position(text: &str, wanted: impl Fn(u8) -> bool) -> usize {
+    text.bytes().position(wanted).unwrap_or(text.len())
 }
 
 fn strip_scheme(target: &str) -> Option<&str> {
@@ -107,7 +110,7 @@ fn name(text: &str) -> Option<&str> {
         let end = text.find(']')? + 1;
         text.split_at(end)
     } else {
-        text.find(':').map_or((text, ""), |colon| text.split_at(colon))
+        text.split_at(position(text, |byte| byte == b':'))
     };
     let is_port = match port.strip_prefix(':') {
         Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),

@@ -18,13 +18,20 @@ use super::exchange::Exchange;
 /// Bytes read at once in each direction.
 const BUFFER: usize = 16 << 10;
 
+/// A backend that has switched, and its client knows.
+#[derive(Debug)]
+pub struct Switch {
+    /// The request that asked for it.
+    pub exchange: Exchange,
+    /// The connection, and what was read from it already.
+    pub backend: (TcpStream, Buffer),
+    /// The longest pause.
+    pub idle: Option<Duration>,
+}
+
 /// Carries bytes between a client and a backend, those that were read already first.
-pub async fn tunnel<S: Transport>(
-    mut exchange: Exchange,
-    (client, from_client): (S, Buffer),
-    (backend, from_backend): (TcpStream, Buffer),
-    idle: Option<Duration>,
-) {
+pub async fn tunnel<S: Transport>(switch: Switch, (client, from_client): (S, Buffer)) {
+    let Switch { mut exchange, backend: (backend, from_backend), idle } = switch;
     let (client_read, client_write) = split(client);
     let (backend_read, backend_write) = split(backend);
     let last = Cell::new(Instant::now());

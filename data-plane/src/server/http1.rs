@@ -25,7 +25,7 @@ use std::{
 };
 
 use lb_http::{
-    Buffer, Clock, Incoming, Reason, Transport,
+    Clock, Incoming, Reason, Transport,
     buffer::SIZE,
     h1::{BodyLength, Fault, Limits, Progress, Status},
 };
@@ -34,7 +34,13 @@ use tokio::{io::AsyncReadExt, time::Instant};
 
 use self::scratch::Scratch;
 use super::http2;
-use crate::{drain::Stage, proxy::client::Client};
+use crate::{
+    drain::Stage,
+    proxy::{
+        client::Client,
+        upgrade::{self, Switch},
+    },
+};
 
 /// How an HTTP/2 client begins (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -98,6 +104,8 @@ enum Next {
     Close,
     /// The end, now.
     Drop,
+    /// A tunnel; the client was told.
+    Switch(Box<Switch>),
 }
 
 /// What waiting for a head found.
@@ -202,16 +210,17 @@ impl<S: Transport> Http1<S> {
             };
             self.out = scratch.take_out();
             self.sent = 0;
-            let Some((same, next)) = self.answer(&mut scratch).await else {
-                return;
-            };
-            self = same;
+            let next = self.answer(&mut scratch).await;
             scratch.give_out(std::mem::take(&mut self.out));
             scratch.give_back();
             match next {
                 Next::Request => {}
                 Next::Close => return self.say_goodbye().await,
                 Next::Drop => return,
+                Next::Switch(switch) => {
+                    let client = (self.stream, self.incoming.buffer);
+                    return Box::pin(upgrade::tunnel(*switch, client)).await;
+                }
             }
         }
     }
@@ -358,11 +367,6 @@ const fn reason_of(fault: Fault) -> Reason {
         Fault::StartLine => Reason::UriTooLong,
         Fault::Fields => Reason::HeaderTooLarge,
     }
-}
-
-/// The bytes that were read and not used, for whoever takes the connection over.
-fn rest(incoming: Incoming) -> Buffer {
-    incoming.buffer
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::{
 };
 
 use http::Method;
-use lb_http::{Clock, Reason, Source};
+use lb_http::{Clock, Reason, Source, h1::BodyLength};
 use lb_model::config::Pool as PoolPolicy;
 use tokio::time::Instant;
 
@@ -58,6 +58,8 @@ pub struct Outgoing<'a> {
     pub head: &'a [u8],
     /// Its method.
     pub method: &'a Method,
+    /// When its exchange began.
+    pub start: Instant,
     /// When its exchange must be over.
     pub deadline: Option<Instant>,
 }
@@ -153,8 +155,8 @@ impl LocalEndpoint {
         limits: SendLimits,
         clock: &mut Clock,
     ) -> Result<Box<Connection>, SendError> {
-        clock.progress();
-        if let Some(mut connection) = self.take_idle() {
+        clock.begin_at(request.start);
+        if let Some(mut connection) = self.take_idle(request.start) {
             connection.begin(request.head, source.length());
             let wait = |cx: &mut Context<'_>| {
                 poll_answer(&mut connection, cx, request, source, limits, clock)
@@ -179,12 +181,12 @@ impl LocalEndpoint {
         }
     }
 
-    /// Takes back a connection after its exchange; one that cannot be used again is closed.
-    pub fn give_back(&self, mut connection: Box<Connection>) {
+    /// Takes back a connection after its exchange, at `now`; one that cannot be used again is closed.
+    pub fn give_back(&self, mut connection: Box<Connection>, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if connection.is_reusable() && idle.len() < self.policy.get().max_idle as usize {
             connection.shrink();
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: now });
         }
     }
 
@@ -202,11 +204,11 @@ impl LocalEndpoint {
         self.idle.borrow().len()
     }
 
-    fn take_idle(&self) -> Option<Box<Connection>> {
+    fn take_idle(&self, now: Instant) -> Option<Box<Connection>> {
         loop {
             let Idle { connection, since } = self.idle.borrow_mut().pop()?;
             let limit = self.policy.get().idle_timeout.limit();
-            if limit.is_some_and(|limit| since.elapsed() >= limit) {
+            if limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {
                 // The newest is too old: so are the rest.
                 self.idle.borrow_mut().clear();
                 return None;
@@ -259,7 +261,8 @@ fn poll_answer<S: Source>(
     loop {
         let mut moved = false;
         let is_sent = connection.poll_send(cx, source, &mut moved)?.is_ready();
-        if moved {
+        // A request without a body is as good as sent when it begins.
+        if moved && source.length() != BodyLength::Empty {
             clock.progress();
         }
         match connection.poll_head(cx, request.method)? {

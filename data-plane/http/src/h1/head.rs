@@ -440,6 +440,7 @@ fn field_line(input: &[u8], start: usize) -> Result<Option<(Place, usize)>, Faul
         known: Known::of(&input[start..colon]),
         name: (start as u32, colon as u32),
         value: (from as u32, to as u32),
+        end: end as u32 + 2,
     };
     Ok(Some((place, end)))
 }

@@ -42,13 +42,9 @@ const fn classes() -> [u8; 256] {
 }
 
 fn run(bytes: &[u8], from: usize, class: u8) -> usize {
-    let mut at = from;
-    while let Some(byte) = bytes.get(at)
-        && CLASSES[usize::from(*byte)] & class != 0
-    {
-        at += 1;
-    }
-    at
+    let rest = bytes.get(from..).unwrap_or_default();
+    let end = rest.iter().position(|byte| CLASSES[usize::from(*byte)] & class == 0);
+    end.map_or(bytes.len(), |end| from + end)
 }
 
 /// Where the token that begins at `from` ends.
@@ -66,30 +62,35 @@ pub(super) fn target_end(bytes: &[u8], from: usize) -> usize {
 pub(super) fn control(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     loop {
-        while let Some(eight) = bytes.get(at..at + 8)
-            && let Ok(eight) = <[u8; 8]>::try_from(eight)
-            && !may_have_control(u64::from_le_bytes(eight))
-        {
-            at += 8;
-        }
-        let Some(byte) = bytes.get(at) else {
-            return at;
+        let Some(eight) = bytes.get(at..at + 8).and_then(|eight| <[u8; 8]>::try_from(eight).ok())
+        else {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+            return rest.iter().position(is_control).map_or(bytes.len(), |found| at + found);
         };
-        if (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f {
+        let marks = controls(u64::from_le_bytes(eight));
+        if marks == 0 {
+            at += 8;
+            continue;
+        }
+        let found = (marks.trailing_zeros() / 8) as usize;
+        at += found;
+        if eight[found] != b'\t' {
             return at;
         }
         at += 1;
     }
 }
 
-/// Whether one of eight bytes may be below 0x20 or 0x7f; tabs count.
-const fn may_have_control(word: u64) -> bool {
+/// Marks the top bit of bytes below 0x20 and of 0x7f. The lowest mark is right; those above it
+/// may be too many, as a borrow runs upwards.
+const fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const TOPS: u64 = ONES * 0x80;
     let below = word.wrapping_sub(ONES * 0x20) & !word;
     let delete = word ^ (ONES * 0x7f);
     let delete = delete.wrapping_sub(ONES) & !delete;
-    (below | delete) & TOPS != 0
+    (below | delete) & TOPS
 }
 
 /// `value` without the spaces and tabs around it.
@@ -123,6 +124,13 @@ mod tests {
             let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
             let expected = bytes[from..].iter().position(is_control).map_or(bytes.len(), |at| from + at);
             prop_assert_eq!(control(&bytes, from), expected);
+        }
+
+        #[test]
+        fn tabs_are_passed_over(text in "[a-z\t]{0,20}[\r\n\x7f]?[a-z\t\r]{0,9}") {
+            let is_control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+            let expected = text.bytes().position(is_control).unwrap_or(text.len());
+            prop_assert_eq!(control(text.as_bytes(), 0), expected);
         }
 
         #[test]

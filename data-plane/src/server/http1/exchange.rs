@@ -1,6 +1,6 @@
 //! One request of a connection: judged, sent on, answered.
 
-use std::{future::poll_fn, rc::Rc};
+use std::{future::poll_fn, rc::Rc, time::Duration};
 
 use http::Version;
 use lb_http::{
@@ -9,7 +9,7 @@ use lb_http::{
 };
 use lb_upstream::{Connection, Outgoing};
 
-use super::{Http1, Next, rest, scratch::Scratch, transfer::Transfer};
+use super::{Http1, Next, scratch::Scratch, transfer::Transfer};
 use crate::{
     proxy::{
         answer::{self, Terms},
@@ -18,7 +18,7 @@ use crate::{
         outgoing::{Outline, write_head},
         rescue::Refusal,
         target::Target,
-        upgrade,
+        upgrade::Switch,
     },
     runtime::compiled::RouteLimits,
 };
@@ -33,9 +33,8 @@ struct Prepared {
 }
 
 impl<S: Transport> Http1<S> {
-    /// Answers the request in `scratch`. Nothing is left if the connection became a tunnel that
-    /// has ended.
-    pub(super) async fn answer(mut self, scratch: &mut Scratch) -> Option<(Self, Next)> {
+    /// Answers the request in `scratch`.
+    pub(super) async fn answer(&mut self, scratch: &mut Scratch) -> Next {
         let Scratch { head, outgoing, .. } = scratch;
         self.length = head.body();
         self.incoming.expect(self.length);
@@ -43,15 +42,15 @@ impl<S: Transport> Http1<S> {
         let Prepared { mut exchange, limits, upgrades } = match self.prepare(head, outgoing) {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                let next = self.refuse(head, refusal).await;
-                return Some((self, next));
+                return self.refuse(head, refusal).await;
             }
         };
         let endpoint = Rc::clone(exchange.endpoint());
         let deadline = limits.total.map(|total| exchange.start() + total);
         let mut clock = std::mem::take(&mut self.backend_clock);
-        let request = Outgoing { head: outgoing, method: &head.method, deadline };
-        let sent = endpoint.send(request, &mut self, limits.send, &mut clock).await;
+        let start = exchange.start();
+        let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+        let sent = endpoint.send(request, self, limits.send, &mut clock).await;
         exchange.upload(self.uploaded);
         let connection = match sent {
             Ok(connection) => connection,
@@ -65,10 +64,9 @@ impl<S: Transport> Http1<S> {
                 );
                 exchange.fail(reason);
                 if reason == Reason::ClientAborted {
-                    return Some((self, Next::Drop));
+                    return Next::Drop;
                 }
-                let next = self.refuse(head, Refusal::from(reason)).await;
-                return Some((self, next));
+                return self.refuse(head, Refusal::from(reason)).await;
             }
         };
         if connection.response().status.as_u16() == 101 {
@@ -77,15 +75,12 @@ impl<S: Transport> Http1<S> {
                 // Nobody asked for it.
                 endpoint.counters().invalid.bump();
                 exchange.fail(Reason::UpstreamInvalid);
-                let next = self.refuse(head, Refusal::from(Reason::UpstreamInvalid)).await;
-                return Some((self, next));
+                return self.refuse(head, Refusal::from(Reason::UpstreamInvalid)).await;
             }
-            self.switch(exchange, *connection, limits).await;
-            return None;
+            return self.switch(exchange, connection, limits.idle).await;
         }
         let transfer = self.begin_answer(head, connection, exchange, limits, clock);
-        let next = self.carry(transfer).await;
-        Some((self, next))
+        self.carry(transfer).await
     }
 
     /// Judges the request and puts together what the backend gets.
@@ -164,17 +159,21 @@ impl<S: Transport> Http1<S> {
         }
     }
 
-    /// Opens a tunnel and carries it to its end.
-    async fn switch(mut self, exchange: Exchange, connection: Connection, limits: RouteLimits) {
+    /// Tells the client that the protocol is another from here on.
+    async fn switch(
+        &mut self,
+        exchange: Exchange,
+        connection: Box<Connection>,
+        idle: Option<Duration>,
+    ) -> Next {
         let response = connection.response();
         exchange.respond(response.status);
         answer::write_switch(&mut self.out, response);
         if poll_fn(|cx| self.poll_flush(cx)).await.is_err() {
-            return exchange.break_off(Reason::ClientAborted);
+            exchange.break_off(Reason::ClientAborted);
+            return Next::Drop;
         }
-        let client = (self.stream, rest(self.incoming));
-        // Boxed, so that connections do not carry the room for it all their time.
-        Box::pin(upgrade::tunnel(exchange, client, connection.into_parts(), limits.idle)).await;
+        Next::Switch(Box::new(Switch { exchange, backend: connection.into_parts(), idle }))
     }
 }
 

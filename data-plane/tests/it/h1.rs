@@ -98,6 +98,77 @@ async fn a_client_that_waits_for_continue_gets_it() {
 }
 
 #[tokio::test]
+async fn hints_and_the_word_to_go_on_come_from_the_backend() {
+    let origin = Origin::start(|seen| {
+        // The origin reads the body before it answers, so it said so already if it was asked to.
+        assert_eq!(seen.header("expect"), ["100-continue"]);
+        Reply::Bytes(
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n\
+              HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+                .to_vec(),
+        )
+    })
+    .await;
+    let proxy = Proxy::start(&simple(origin.address, "", "")).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client
+        .send("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi")
+        .await;
+    let hint = client.until(b"\r\n\r\n").await;
+    assert_eq!(hint, "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
+    assert_eq!(client.answer().await.body, "ok");
+    // A client of HTTP/1.0 could not make anything of it.
+    let answer = raw(proxy.web(), "PUT / HTTP/1.0\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi").await;
+    assert!(!answer.contains("103"), "{answer}");
+}
+
+#[tokio::test]
+async fn both_directions_flow_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let yaml = simple(listener.local_addr().unwrap(), "", "");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = [0; 4096];
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut buffer).await.unwrap();
+            seen.extend_from_slice(&buffer[..read]);
+        }
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        // Whatever chunk comes goes back as it is, the last one too.
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            stream.write_all(&buffer[..read]).await.unwrap();
+        }
+    });
+    let proxy = Proxy::start(&yaml).await;
+    let mut client = Client::connect(proxy.web()).await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    client.until(b"\r\n\r\n").await;
+    for word in ["one", "two", "three"] {
+        client.send(&format!("{:x}\r\n{word}\r\n", word.len())).await;
+        client.until(word.as_bytes()).await;
+    }
+    client.send("0\r\n\r\n").await;
+    assert!(client.rest().await.ends_with("0\r\n\r\n"), "and then the connection ends");
+}
+
+#[tokio::test]
+async fn clients_of_http_1_0_get_what_they_understand() {
+    let origin = Origin::start(|_| {
+        Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_vec(),
+        )
+    })
+    .await;
+    let proxy = Proxy::start(&simple(origin.address, "", "")).await;
+    let ask = "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n";
+    let answer = raw(proxy.web(), ask).await;
+    assert!(answer.ends_with("connection: close\r\n\r\nhi"), "{answer}");
+    assert!(!answer.contains("chunked"), "{answer}");
+}
+
+#[tokio::test]
 async fn fields_of_the_connection_stay_on_it() {
     let origin = Origin::start(|_| {
         Reply::Bytes(

@@ -9,6 +9,8 @@ pub mod body;
 pub mod chunked;
 pub mod encode;
 pub mod head;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod syntax;
 
 pub use body::{BodyDecoder, BodyLength, Step};

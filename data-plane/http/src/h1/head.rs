@@ -150,7 +150,7 @@ impl RequestHead {
                     progress.line = end + 2;
                     progress.fields = Some(end + 2);
                 }
-                Ok(None) if input.len() - progress.line <= limits.start_line => {
+                Ok(None) if unfinished(input) - progress.line <= limits.start_line => {
                     return Ok(Status::Partial);
                 }
                 Ok(_) => return Err(Fault::StartLine),
@@ -272,7 +272,7 @@ impl ResponseHead {
                     progress.line = end + 2;
                     progress.fields = Some(end + 2);
                 }
-                Ok(None) if input.len() <= limits.start_line => return Ok(Status::Partial),
+                Ok(None) if unfinished(input) <= limits.start_line => return Ok(Status::Partial),
                 Ok(_) => return Err(Fault::StartLine),
                 Err(fault) => return Err(fault),
             }
@@ -377,6 +377,11 @@ fn version(input: &[u8]) -> Result<Option<Version>, Fault> {
     }
 }
 
+/// Where a line that is not whole has come to: a carriage return at the end belongs to its end.
+fn unfinished(input: &[u8]) -> usize {
+    input.len() - usize::from(input.ends_with(b"\r"))
+}
+
 /// Whether a line ends at `at`, or is not whole yet.
 fn is_line_end(input: &[u8], at: usize) -> Result<bool, Fault> {
     match (input.get(at), input.get(at + 1)) {
@@ -409,7 +414,7 @@ fn read_fields(
             None => return Ok(Status::Partial),
         }
         let line = field_line(input, start)?;
-        let end = line.map_or(input.len(), |(_, end)| end);
+        let end = line.map_or_else(|| unfinished(input), |(_, end)| end);
         if end - begin > limits.fields || fields.len() >= limits.count {
             return Err(Fault::Fields);
         }

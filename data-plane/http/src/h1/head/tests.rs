@@ -106,6 +106,17 @@ fn limits_hold_before_a_line_is_whole() {
 }
 
 #[test]
+fn a_line_as_long_as_it_may_be_can_be_cut_in_its_end() {
+    let line = format!("GET /{} HTTP/1.1\r", &"x".repeat(50)[..50]);
+    assert_eq!(line.len(), LIMITS.start_line + 1);
+    assert_eq!(request(line.as_bytes()).unwrap().1, Status::Partial);
+    let fields = format!("GET / HTTP/1.1\r\nA: {}\r", &"x".repeat(197)[..197]);
+    assert_eq!(request(fields.as_bytes()).unwrap().1, Status::Partial);
+    let fields = format!("{fields}\n\r\n");
+    assert!(matches!(request(fields.as_bytes()).unwrap().1, Status::Complete(_)));
+}
+
+#[test]
 fn a_response_says_where_its_body_ends() {
     let body = |text: &str, method| response(text.as_bytes()).unwrap().0.body(&method);
     let get = || Method::GET;

@@ -47,8 +47,8 @@ pub enum Body<D> {
     Empty,
     /// Bytes in memory, handed on once.
     Full(Bytes),
-    /// Bytes as a backend sends them.
-    Streaming(Option<D>),
+    /// Bytes as a backend sends them. Boxed, because bodies are moved many times.
+    Streaming(Option<Box<D>>),
 }
 
 /// A body that ended before its end.
@@ -170,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_ends_with_its_last_byte_or_its_trailers() {
         let source = |trailers| Threes { left: b"hello", fault: None, trailers };
-        let mut body = Body::Streaming(Some(source(None)));
+        let mut body = Body::Streaming(Some(Box::new(source(None))));
         for expected in [&b"hel"[..], b"lo"] {
             assert!(!body.is_end_stream());
             let frame = body.frame().await.unwrap().unwrap();
@@ -181,7 +181,7 @@ mod tests {
 
         let mut trailers = Fields::new();
         trailers.push(b"X-Sum", b"7");
-        let body = Body::Streaming(Some(source(Some(trailers)))).collect().await.unwrap();
+        let body = Body::Streaming(Some(Box::new(source(Some(trailers))))).collect().await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-sum"], "7");
         assert_eq!(body.to_bytes(), "hello");
     }
@@ -189,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_says_why() {
         let source = Threes { left: b"", fault: Some(Reason::UpstreamReset), trailers: None };
-        let error = Body::Streaming(Some(source)).collect().await.unwrap_err();
+        let error = Body::Streaming(Some(Box::new(source))).collect().await.unwrap_err();
         assert_eq!(error, BodyError(Reason::UpstreamReset));
     }
 }

@@ -46,7 +46,7 @@ async fn shake_hands(
     stream: TcpStream,
     client: &Rc<Client>,
     spec: &EntryPoint,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<Box<TlsStream<TcpStream>>> {
     let acceptor = TlsAcceptor::from(Arc::clone(client.worker().tls()));
     let limit = spec.timeouts.header.limit();
     let limit = limit.unwrap_or(Duration::from_mins(1));
@@ -58,15 +58,15 @@ async fn shake_hands(
         () = lifecycle.reaches(Stage::Killed) => return None,
     };
     if let Ok(Ok(stream)) = shaken {
-        return Some(stream);
+        return Some(Box::new(stream));
     }
     client.count_handshake_error();
     None
 }
 
-/// A stream behind TLS.
+/// A stream behind TLS. Boxed, because a session is large and connections are moved.
 #[derive(Debug)]
-pub struct Secured(TlsStream<TcpStream>);
+pub struct Secured(Box<TlsStream<TcpStream>>);
 
 impl Transport for Secured {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -130,7 +130,7 @@ async fn exchange(
         deadline,
     };
     if has_body {
-        *response.body_mut() = Body::Streaming(Some(transfer));
+        *response.body_mut() = Body::Streaming(Some(Box::new(transfer)));
     } else {
         transfer.finish();
     }

@@ -80,7 +80,8 @@ pub async fn serve<S: Transport>(
 ) {
     let guard = Guard::new(stream, first, Rc::clone(&client));
     let service_client = Rc::clone(&client);
-    let service = service_fn(move |request| handle(Rc::clone(&service_client), request));
+    // Boxed, because hyper moves what it is given many times.
+    let service = service_fn(move |request| Box::pin(handle(Rc::clone(&service_client), request)));
     let connection = builder(&spec).serve_connection(TokioIo::new(guard), service);
     let connection = pin!(connection);
     let drive = Drive::new(client, Limits::new(&spec));

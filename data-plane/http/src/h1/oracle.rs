@@ -65,7 +65,8 @@ pub fn request_head(data: &[u8]) {
     assert_eq!(parsed.path, Some(head.target()));
     assert_eq!(theirs(parsed.headers), pairs(&head.fields));
 
-    let mut again = format!("{} {} {:?}\r\n", head.method, head.target(), head.version).into_bytes();
+    let mut again =
+        format!("{} {} {:?}\r\n", head.method, head.target(), head.version).into_bytes();
     head.fields.write(&mut again, |_| true);
     again.extend_from_slice(b"\r\n");
     let mut second = RequestHead::default();

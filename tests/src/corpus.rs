@@ -19,7 +19,11 @@
 //! In bytes, `\r \n \t \0 \\ \" \{ \xNN` are escapes and `{70*ab}` is `ab` seventy times. The end
 //! of a line in the file is no byte, and neither is the space behind the mark.
 
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 /// One thing a side does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +124,35 @@ pub struct Case {
     pub answer: Wanted,
 }
 
+/// What is not yet as it should be: reasons, and the names of the cases that fail for each.
+///
+/// A case that is listed and passes is a fault, so that the list stays true until it is empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Deviations(pub &'static [(&'static str, &'static [&'static str])]);
+
+impl Deviations {
+    /// Why a case fails, if it is known to.
+    pub fn reason(&self, name: &str) -> Option<&'static str> {
+        self.0.iter().find(|(_, names)| names.contains(&name)).map(|(reason, _)| *reason)
+    }
+
+    /// What is listed of a theme and is not true.
+    pub fn untrue(&self, theme: &str, cases: &[Case], failed: &BTreeSet<String>) -> Vec<String> {
+        let names = self.0.iter().flat_map(|(_, names)| names.iter());
+        let of_theme = names.filter(|name| name.split(": ").next() == Some(theme));
+        let untrue = of_theme.filter_map(|name| {
+            if !cases.iter().any(|case| case.name == *name) {
+                Some(format!("{name}: it is listed, but there is no such case"))
+            } else if failed.contains(*name) {
+                None
+            } else {
+                Some(format!("{name}: it is listed, but it passes; strike it from the list"))
+            }
+        });
+        untrue.collect()
+    }
+}
+
 /// Whose bytes stand behind `|`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -129,14 +162,26 @@ pub enum Subject {
     Responses,
 }
 
-/// Reads `corpus/FOLDER/NAME.txt`.
-pub fn read(subject: Subject, name: &str) -> Vec<Case> {
-    let folder = match subject {
+fn folder(subject: Subject) -> PathBuf {
+    let name = match subject {
         Subject::Requests => "requests",
         Subject::Responses => "responses",
     };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(folder);
-    let path = path.join(format!("{name}.txt"));
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name)
+}
+
+/// The names of the files about a subject, sorted.
+pub fn files(subject: Subject) -> Vec<String> {
+    let entries = std::fs::read_dir(folder(subject)).expect("the corpus");
+    let names = entries.flatten().filter_map(|entry| entry.path().file_stem().map(OsStr::to_owned));
+    let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Reads `corpus/requests/NAME.txt` or `corpus/responses/NAME.txt`.
+pub fn read(subject: Subject, name: &str) -> Vec<Case> {
+    let path = folder(subject).join(format!("{name}.txt"));
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("could not read {}: {error}", path.display()));
     let mut cases: Vec<Case> = Vec::new();
@@ -218,6 +263,7 @@ impl Case {
             "!" => match rest.split(' ').collect::<Vec<_>>()[..] {
                 ["eof" | "close"] => own.push(Step::Close),
                 ["client", "eof"] => self.client.push(Step::Close),
+                ["client", "await", "answer"] => self.client.push(Step::AwaitAnswer),
                 ["reset"] => own.push(Step::Reset),
                 ["await", "100"] => own.push(Step::AwaitInterim),
                 ["await", "answer"] => own.push(Step::AwaitAnswer),
@@ -233,7 +279,7 @@ impl Case {
                 let (method, target) = line.split_once(' ').ok_or("a method and a target")?;
                 let body = body.strip_suffix('"').ok_or("a body ends with a quote")?;
                 self.items.push(Item::Request(Wanted {
-                    method: method.to_owned(),
+                    method: String::from_utf8_lossy(&unescape(method)?).into_owned(),
                     target: String::from_utf8_lossy(&unescape(target)?).into_owned(),
                     body: unescape(body)?,
                     ..Wanted::default()
@@ -266,8 +312,9 @@ impl Case {
 
     fn verdict(&mut self, rest: &str) -> Result<(), String> {
         let (words, body) = rest.split_once(" \"").unwrap_or((rest, "\""));
-        self.answer.body = unescape(body.strip_suffix('"').ok_or("a body ends with a quote")?)?;
-        for word in words.split(' ') {
+        let (body, more) = body.rsplit_once('"').ok_or("a body ends with a quote")?;
+        self.answer.body = unescape(body)?;
+        for word in words.split(' ').chain(more.split(' ').filter(|word| !word.is_empty())) {
             match word {
                 "accept" => self.verdict = Verdict::Accept,
                 "refuse" => self.verdict = Verdict::Refuse,
@@ -289,6 +336,24 @@ fn push(steps: &mut Vec<Step>, bytes: &[u8]) {
         Some(Step::Send(before)) => before.extend_from_slice(bytes),
         _ => steps.push(Step::Send(bytes.to_vec())),
     }
+}
+
+/// Where the brace is that closes one that was opened before `text`.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut is_escaped) = (1, false);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            _ if is_escaped => {}
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+        is_escaped = letter == '\\' && !is_escaped;
+    }
+    None
 }
 
 /// The bytes that a text of the format stands for.
@@ -315,7 +380,8 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 rest = &rest[length..];
             }
             '{' => {
-                let (inside, after) = rest.split_once('}').ok_or("a repetition has no end")?;
+                let end = closing(rest).ok_or("a repetition has no end")?;
+                let (inside, after) = (&rest[..end], &rest[end + 1..]);
                 let (count, unit) = inside.split_once('*').ok_or("how often, and what")?;
                 let count: usize = count.parse().map_err(|_| "how often")?;
                 bytes.extend(unescape(unit)?.repeat(count));

@@ -37,6 +37,8 @@ pub struct Script {
     pub steps: Vec<Step>,
     /// With the head of the request, not with its end.
     pub is_early: bool,
+    /// Byte by byte.
+    pub is_slow: bool,
 }
 
 #[derive(Debug)]
@@ -174,7 +176,7 @@ impl Visit {
             let script = lock(&self.shared.script).clone().filter(|_| marker == "-");
             let is_early = script.as_ref().is_some_and(|script| script.is_early);
             if let (true, Some(script)) = (is_early, &script)
-                && !self.play(&script.steps).await?
+                && !self.play(script).await?
             {
                 self.note(Some(&head), b"", Extent::Cut);
                 return Ok(());
@@ -184,7 +186,7 @@ impl Visit {
             match script {
                 Some(_) if is_early => {}
                 Some(script) => {
-                    if !self.play(&script.steps).await? {
+                    if !self.play(&script).await? {
                         return Ok(());
                     }
                 }
@@ -235,9 +237,15 @@ impl Visit {
     }
 
     /// Follows a script; says whether the connection goes on.
-    async fn play(&mut self, steps: &[Step]) -> io::Result<bool> {
-        for step in steps {
+    async fn play(&mut self, script: &Script) -> io::Result<bool> {
+        for step in &script.steps {
             match step {
+                Step::Send(bytes) if script.is_slow => {
+                    for byte in bytes.chunks(1) {
+                        self.stream.write_all(byte).await?;
+                        tokio::task::yield_now().await;
+                    }
+                }
                 Step::Send(bytes) => self.stream.write_all(bytes).await?,
                 Step::Close => {
                     self.stream.shutdown().await?;

@@ -62,6 +62,22 @@ impl Answer {
     }
 }
 
+/// A request that is known by its marker wherever it turns up.
+pub fn probe(marker: &str) -> Vec<u8> {
+    format!("GET /probe HTTP/1.1\r\nHost: probe\r\nX-Marker: {marker}\r\n\r\n").into_bytes()
+}
+
+/// Whether this is what an origin answers to the probe with this marker.
+pub fn is_answer_to_probe(answer: &Result<Answer, End>, marker: &str) -> bool {
+    let seen = format!("GET /probe {marker}");
+    answer.as_ref().is_ok_and(|answer| {
+        answer.status == 200
+            && answer.is_whole
+            && answer.seen() == Some(&seen)
+            && answer.body == format!("{seen}\n").into_bytes()
+    })
+}
+
 impl Wire {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use crate::steps::say;
 
 /// A program, and the package that brings it.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("nginx", "nginx"),
+    ("node", "nodejs"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
     ("ip", "iproute2"),
@@ -82,7 +83,10 @@ mod tests {
     #[test]
     fn packages_of_missing_programs_are_named() {
         let only_curl = |program: &str| (program == "curl").then(|| PathBuf::from("/usr/bin/curl"));
-        assert_eq!(missing(only_curl), ["nginx", "nghttp2-client", "iproute2", "nftables"]);
+        assert_eq!(
+            missing(only_curl),
+            ["nginx", "nodejs", "nghttp2-client", "iproute2", "nftables"]
+        );
         assert!(missing(|_| Some(PathBuf::new())).is_empty());
     }
 }

@@ -54,6 +54,14 @@ const KNOWN_DEVIATIONS: Deviations = Deviations(&[
         &["chunks: a size before a space", "chunks: a size before a tab"],
     ),
     (
+        "hyper takes a bare LF within trailers, at two of which the scanner before it ends the request",
+        &[
+            "chunks: a trailer with two bare LF",
+            "chunks: a trailer with two bare LF, and two lengths behind it",
+            "chunks: a trailer that begins with a bare LF",
+        ],
+    ),
+    (
         "hyper does not look into extensions of chunks",
         &["chunks: an extension with NUL", "chunks: an extension with a control character"],
     ),

@@ -51,6 +51,7 @@ const KNOWN_DEVIATIONS: Deviations = Deviations(&[
         ],
     ),
     ("hyper takes white space behind the size of a chunk", &["truncated: a size with a space"]),
+    ("hyper takes a bare LF within trailers", &["truncated: a trailer with two bare LF"]),
     ("hyper does not look into extensions of chunks", &["truncated: an extension with NUL"]),
     (
         "lb does not compare the protocol that is switched to with the one asked for",

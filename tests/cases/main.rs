@@ -26,6 +26,8 @@ mod identity;
 mod lbctl;
 mod partition;
 mod poison;
+mod raw_requests;
+mod raw_responses;
 mod secrets;
 mod tidy;
 mod without_control_plane;

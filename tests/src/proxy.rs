@@ -61,9 +61,10 @@ impl Proxy {
             name,
             "--admin-addr",
             "127.0.0.1:0",
-            "--workers",
-            "2",
         ];
+        if !more.contains(&"--workers") {
+            arguments.extend(["--workers", "2"]);
+        }
         if !more.contains(&"--drain-accept-grace") {
             arguments.extend(["--drain-accept-grace", "0s"]);
         }

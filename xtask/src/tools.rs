@@ -14,8 +14,9 @@ use crate::steps::say;
 pub(crate) type Tool = (&'static str, &'static str);
 
 /// What tests run.
-pub(crate) const TESTS: [Tool; 5] = [
+pub(crate) const TESTS: [Tool; 6] = [
     ("nginx", "nginx"),
+    ("node", "nodejs"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
     ("ip", "iproute2"),
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn packages_of_missing_programs_are_named() {
         let only_curl = |program: &str| (program == "curl").then(|| PathBuf::from("/usr/bin/curl"));
-        let packages = ["nginx", "nghttp2-client", "iproute2", "nftables"];
+        let packages = ["nginx", "nodejs", "nghttp2-client", "iproute2", "nftables"];
         assert_eq!(missing(&TESTS, only_curl), packages);
         assert_eq!(missing(&COUNTERS, |_| None), ["valgrind", "strace"]);
         assert!(missing(&TESTS, |_| Some(PathBuf::new())).is_empty());

@@ -17,50 +17,7 @@ use lb_tests::{
 
 /// What lb does not yet do as it should. That a client gets what is another's cannot be excused
 /// here.
-const KNOWN_DEVIATIONS: Deviations = Deviations(&[
-    (
-        "hyper takes a bare LF for the end of a line",
-        &[
-            "head: all lines end with a bare LF",
-            "head: a field ends with a bare LF",
-            "head: the empty line is a bare LF",
-        ],
-    ),
-    (
-        "hyper reads chunks and leaves the length beside them, which goes to the client",
-        &[
-            "framing: a length and chunks",
-            "framing: chunks and a length that agrees with what follows",
-            "framing: chunks and a length that is shorter",
-            "framing: identity and a length",
-        ],
-    ),
-    (
-        "hyper takes a list of equal lengths for one and leaves it as it is, which goes to the client",
-        &["framing: two equal lengths in one field"],
-    ),
-    (
-        "hyper looks at the last coding only and reads what it does not know to the end; the client \
-         is not told of the coding",
-        &[
-            "framing: a coding that is not chunked",
-            "framing: chunked, then gzip",
-            "framing: gzip, then chunked",
-            "framing: xchunked",
-            "framing: chunked twice",
-        ],
-    ),
-    ("hyper takes white space behind the size of a chunk", &["truncated: a size with a space"]),
-    ("hyper takes a bare LF within trailers", &["truncated: a trailer with two bare LF"]),
-    ("hyper does not look into extensions of chunks", &["truncated: an extension with NUL"]),
-    (
-        "lb does not compare the protocol that is switched to with the one asked for",
-        &[
-            "interim: 101 to HTTP 2 in clear text for a request that offers it besides",
-            "interim: 101 to another protocol than the one asked for",
-        ],
-    ),
-]);
+const KNOWN_DEVIATIONS: Deviations = Deviations(&[]);
 
 /// How long anything may take that must happen.
 const LIMIT: Duration = Duration::from_secs(10);

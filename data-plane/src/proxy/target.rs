@@ -122,11 +122,21 @@ fn name(text: &str) -> Option<&str> {
             address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         }
         // reg-name of RFC 3986.
-        None => name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)),
+        None => {
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
+                && are_escapes_whole(name)
+        }
     };
     (is_port && is_name && !name.is_empty() && inner != Some("")).then_some(name)
+}
+
+/// Whether every percent sign begins an encoded byte.
+fn are_escapes_whole(text: &str) -> bool {
+    let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    let bytes = text.as_bytes();
+    let mut percents = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    percents.all(|(at, _)| is_hex(bytes.get(at + 1).copied()) && is_hex(bytes.get(at + 2).copied()))
 }
 
 /// The path to match and to forward: the one given where that is plain, or another with its dot
@@ -253,6 +263,8 @@ mod tests {
             &["[::1"],
             &["[]"],
             &["a, b@c"],
+            &["a%zz"],
+            &["a%4"],
         ] {
             let found = host_of("/", fields, Version::HTTP_11);
             assert_eq!(found, Err(Reason::BadRequest), "{fields:?}");

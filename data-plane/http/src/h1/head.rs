@@ -231,10 +231,11 @@ impl RequestHead {
         keeps_alive(&self.facts, self.version)
     }
 
-    /// The protocol to switch to, if the client asks for it in both fields.
+    /// The protocol to switch to, if the client asks for one and in both fields. Of several a
+    /// backend would choose one, which nobody between could follow.
     pub fn upgrade(&self) -> Option<&[u8]> {
-        let value = self.fields.value(Known::Upgrade)?;
-        (self.facts.says_upgrade && self.version == Version::HTTP_11).then_some(value)
+        let may_switch = self.facts.says_upgrade && self.version == Version::HTTP_11;
+        one_protocol(&self.fields).filter(|_| may_switch)
     }
 
     /// Whether `Connection` names fields besides the usual.
@@ -346,13 +347,20 @@ impl ResponseHead {
 
     /// The protocol switched to, if the backend says so in both fields.
     pub fn upgrade(&self) -> Option<&[u8]> {
-        self.fields.value(Known::Upgrade).filter(|_| self.facts.says_upgrade)
+        one_protocol(&self.fields).filter(|_| self.facts.says_upgrade)
     }
 
     /// Whether `Connection` names fields besides the usual.
     pub const fn nominates(&self) -> bool {
         self.facts.nominates
     }
+}
+
+fn one_protocol(fields: &Fields) -> Option<&[u8]> {
+    let mut values = fields.values(Known::Upgrade);
+    let value = values.next()?;
+    let is_one = values.next().is_none() && !value.is_empty() && !value.contains(&b',');
+    is_one.then_some(value)
 }
 
 fn keeps_alive(facts: &Facts, version: Version) -> bool {

@@ -71,7 +71,10 @@ impl<S: Transport> Http1<S> {
         };
         if connection.response().status.as_u16() == 101 {
             self.backend_clock = clock;
-            if !upgrades {
+            let wanted = head.upgrade().filter(|_| upgrades);
+            let given = connection.response().upgrade();
+            let is_same = wanted.zip(given).is_some_and(|(one, two)| one.eq_ignore_ascii_case(two));
+            if !is_same {
                 // Nobody asked for it.
                 endpoint.counters().invalid.bump();
                 exchange.fail(Reason::UpstreamInvalid);

@@ -165,7 +165,8 @@ async fn connections_that_are_to_close_are_not_used_again() {
 
 #[tokio::test]
 async fn a_body_is_sent_as_it_was_announced() {
-    let long: &[u8] = &[b'x'; 30_000];
+    static LONG: [u8; 30_000] = [b'x'; 30_000];
+    let long = &LONG[..];
     for (length, pieces, expected) in [
         (BodyLength::Exact(5), vec![&b"he"[..], b"llo"], b"hello".to_vec()),
         (BodyLength::Exact(30_000), vec![long], long.to_vec()),

@@ -11,19 +11,16 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use self::baseline::{Baseline, Cost, Environment, judge};
+use self::baseline::{Baseline, Environment, judge};
 use crate::{
     Common,
-    counting::{Instructions, SystemCalls},
-    lanes::{Lanes, Protocol},
+    counting::{Cost, count},
+    lanes::Protocol,
     origin::Origin,
     process::{processors, stay_on},
     report::{Outcome, say},
     subject::Subject,
 };
-
-/// Requests before anything is counted.
-const WARM_UP: u32 = 640;
 
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
@@ -56,7 +53,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let document = Subject::document(&origin)?;
     let data_plane = settings.data_plane.clone();
     let mut subject = Subject::prepare(&settings.common, data_plane, 1, document).await?;
-    let mut costs = count(&mut subject, &Protocol::ALL, settings.requests).await?;
+    let directory = subject.directory();
+    let mut costs = count(&mut subject, &directory, &Protocol::ALL, settings.requests).await?;
     let environment = Environment::here().await;
 
     let Some(known) = known else {
@@ -74,7 +72,9 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let too_dear = dearer(&known, &costs);
     if !too_dear.is_empty() {
         say("something costs more than it did; counting it once more");
-        for (protocol, again) in count(&mut subject, &too_dear, settings.requests).await? {
+        for (protocol, again) in
+            count(&mut subject, &directory, &too_dear, settings.requests).await?
+        {
             let first = costs.iter_mut().find(|(known, _)| *known == protocol);
             let (_, first) = first.context("counted only once")?;
             *first = first.lower(again);
@@ -89,42 +89,4 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
 fn dearer(known: &Baseline, costs: &[(Protocol, Cost)]) -> Vec<Protocol> {
     let dear = |cost: &&(Protocol, Cost)| !judge(known, std::slice::from_ref(*cost)).passed();
     costs.iter().filter(dear).map(|(protocol, _)| *protocol).collect()
-}
-
-/// Counts what a request costs, first under strace, then under callgrind.
-pub(crate) async fn count(
-    subject: &mut Subject,
-    protocols: &[Protocol],
-    requests: u32,
-) -> Result<Vec<(Protocol, Cost)>> {
-    let directory = subject.directory();
-    let mut system_calls = Vec::new();
-    let entry = subject.launch(Vec::new()).await?;
-    for protocol in protocols {
-        let mut lanes = Lanes::open(*protocol, entry).await?;
-        lanes.send(WARM_UP).await?;
-        let counting = SystemCalls::begin(subject.process().pid()?, &directory).await?;
-        let sent = lanes.send(requests).await?;
-        system_calls.push(counting.end().await? as f64 / f64::from(sent));
-    }
-    subject.end().await?;
-
-    let counter = Instructions::new(&directory)?;
-    let entry = subject.launch(counter.prefix()).await?;
-    let pid = subject.process().pid()?;
-    let mut costs = Vec::new();
-    for (protocol, system_calls) in protocols.iter().zip(system_calls) {
-        let mut lanes = Lanes::open(*protocol, entry).await?;
-        lanes.send(WARM_UP).await?;
-        counter.begin(pid).await?;
-        let sent = lanes.send(requests).await?;
-        let instructions = counter.end(pid).await? as f64 / f64::from(sent);
-        say(&format!(
-            "{}: {instructions:.0} instructions, {system_calls:.2} system calls a request",
-            protocol.name()
-        ));
-        costs.push((*protocol, Cost { instructions, system_calls }));
-    }
-    subject.end().await?;
-    Ok(costs)
 }

@@ -13,12 +13,86 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
 
-use crate::cluster::eventually;
+use crate::{
+    cluster::eventually,
+    lanes::{Entry, Lanes, Protocol},
+    report::say,
+};
 
+/// Requests before anything is counted.
+const WARM_UP: u32 = 640;
 /// How long a command to a counted process may take.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// What a request costs a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Instructions in user space.
+    pub(crate) instructions: f64,
+    /// System calls.
+    pub(crate) system_calls: f64,
+}
+
+impl Cost {
+    /// The lower one of each.
+    pub(crate) const fn lower(self, other: Self) -> Self {
+        Self {
+            instructions: self.instructions.min(other.instructions),
+            system_calls: self.system_calls.min(other.system_calls),
+        }
+    }
+}
+
+/// Something that can be started again and again to be counted.
+pub(crate) trait Countable {
+    /// Starts it by a command that becomes it, and waits until it serves.
+    async fn launch(&mut self, prefix: Vec<String>) -> Result<(Entry, Pid)>;
+
+    /// Ends it.
+    async fn end(&mut self) -> Result<()>;
+}
+
+/// Counts what a request costs, first under strace, then under callgrind, and leaves profiles in
+/// `directory`.
+pub(crate) async fn count(
+    counted: &mut impl Countable,
+    directory: &Path,
+    protocols: &[Protocol],
+    requests: u32,
+) -> Result<Vec<(Protocol, Cost)>> {
+    let mut system_calls = Vec::new();
+    let (entry, pid) = counted.launch(Vec::new()).await?;
+    for protocol in protocols {
+        let mut lanes = Lanes::open(*protocol, entry).await?;
+        lanes.send(WARM_UP).await?;
+        let counting = SystemCalls::begin(pid, directory).await?;
+        let sent = lanes.send(requests).await?;
+        system_calls.push(counting.end().await? as f64 / f64::from(sent));
+    }
+    counted.end().await?;
+
+    let counter = Instructions::new(directory)?;
+    let (entry, pid) = counted.launch(counter.prefix()).await?;
+    let mut costs = Vec::new();
+    for (protocol, system_calls) in protocols.iter().zip(system_calls) {
+        let mut lanes = Lanes::open(*protocol, entry).await?;
+        lanes.send(WARM_UP).await?;
+        counter.begin(pid).await?;
+        let sent = lanes.send(requests).await?;
+        let profile = directory.join(format!("{}.callgrind", protocol.name()));
+        let instructions = counter.end(pid, &profile).await? as f64 / f64::from(sent);
+        say(&format!(
+            "{}: {instructions:.0} instructions, {system_calls:.2} system calls a request",
+            protocol.name()
+        ));
+        costs.push((*protocol, Cost { instructions, system_calls }));
+    }
+    counted.end().await?;
+    Ok(costs)
+}
 
 /// Counts the instructions of a process that runs under valgrind's callgrind.
 #[derive(Debug)]
@@ -53,7 +127,7 @@ impl Instructions {
 
     /// The instructions since [`begin`](Self::begin). Where they were spent, function by function,
     /// is put into the file `profile`, for `callgrind_annotate`.
-    pub(crate) async fn end(&self, pid: Pid, profile: Option<&Path>) -> Result<u64> {
+    pub(crate) async fn end(&self, pid: Pid, profile: &Path) -> Result<u64> {
         self.tell(pid, &["dump"]).await?;
         self.tell(pid, &["instrumentation", "off"]).await?;
         let mut total = None;
@@ -63,9 +137,7 @@ impl Instructions {
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out.")) {
                 let text = fs::read_to_string(&path)?;
                 total = Some(total.unwrap_or(0) + callgrind_total(&text)?);
-                if let Some(profile) = profile {
-                    fs::write(profile, text)?;
-                }
+                fs::write(profile, text)?;
                 fs::remove_file(&path)?;
             }
         }

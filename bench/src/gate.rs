@@ -6,27 +6,21 @@
 
 mod baseline;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use self::baseline::{Baseline, Cost, Environment, judge};
+use self::baseline::{Baseline, Environment, judge};
 use crate::{
     Common,
-    counting::{Instructions, SystemCalls},
-    lanes::{Lanes, Protocol},
+    counting::{Cost, count},
+    lanes::Protocol,
     origin::Origin,
     process::{processors, stay_on},
     report::{Outcome, say},
     subject::Subject,
 };
-
-/// Requests before anything is counted.
-const WARM_UP: u32 = 640;
 
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
@@ -42,9 +36,6 @@ pub(crate) struct Settings {
     /// The lb-data-plane that is counted, built for release; by default beside this program
     #[arg(long, value_name = "FILE")]
     data_plane: Option<PathBuf>,
-    /// Leave profiles for `callgrind_annotate` in this directory, a file for each kind of request
-    #[arg(long, value_name = "DIR")]
-    profiles: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -58,15 +49,12 @@ pub(crate) fn stay() -> Result<()> {
 
 pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let known = if settings.bless { None } else { Some(Baseline::read(&settings.baseline)?) };
-    let profiles = settings.profiles.as_deref();
-    if let Some(directory) = profiles {
-        fs::create_dir_all(directory)?;
-    }
     let origin = Origin::start()?;
     let document = Subject::document(&origin)?;
     let data_plane = settings.data_plane.clone();
     let mut subject = Subject::prepare(&settings.common, data_plane, 1, document).await?;
-    let mut costs = count(&mut subject, &Protocol::ALL, settings.requests, profiles).await?;
+    let directory = subject.directory();
+    let mut costs = count(&mut subject, &directory, &Protocol::ALL, settings.requests).await?;
     let environment = Environment::here().await;
 
     let Some(known) = known else {
@@ -84,7 +72,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let too_dear = dearer(&known, &costs);
     if !too_dear.is_empty() {
         say("something costs more than it did; counting it once more");
-        for (protocol, again) in count(&mut subject, &too_dear, settings.requests, profiles).await?
+        for (protocol, again) in
+            count(&mut subject, &directory, &too_dear, settings.requests).await?
         {
             let first = costs.iter_mut().find(|(known, _)| *known == protocol);
             let (_, first) = first.context("counted only once")?;
@@ -100,44 +89,4 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
 fn dearer(known: &Baseline, costs: &[(Protocol, Cost)]) -> Vec<Protocol> {
     let dear = |cost: &&(Protocol, Cost)| !judge(known, std::slice::from_ref(*cost)).passed();
     costs.iter().filter(dear).map(|(protocol, _)| *protocol).collect()
-}
-
-/// Counts what a request costs, first under strace, then under callgrind.
-pub(crate) async fn count(
-    subject: &mut Subject,
-    protocols: &[Protocol],
-    requests: u32,
-    profiles: Option<&Path>,
-) -> Result<Vec<(Protocol, Cost)>> {
-    let directory = subject.directory();
-    let mut system_calls = Vec::new();
-    let entry = subject.launch(Vec::new()).await?;
-    for protocol in protocols {
-        let mut lanes = Lanes::open(*protocol, entry).await?;
-        lanes.send(WARM_UP).await?;
-        let counting = SystemCalls::begin(subject.process().pid()?, &directory).await?;
-        let sent = lanes.send(requests).await?;
-        system_calls.push(counting.end().await? as f64 / f64::from(sent));
-    }
-    subject.end().await?;
-
-    let counter = Instructions::new(&directory)?;
-    let entry = subject.launch(counter.prefix()).await?;
-    let pid = subject.process().pid()?;
-    let mut costs = Vec::new();
-    for (protocol, system_calls) in protocols.iter().zip(system_calls) {
-        let mut lanes = Lanes::open(*protocol, entry).await?;
-        lanes.send(WARM_UP).await?;
-        counter.begin(pid).await?;
-        let sent = lanes.send(requests).await?;
-        let profile = profiles.map(|directory| directory.join(protocol.name()));
-        let instructions = counter.end(pid, profile.as_deref()).await? as f64 / f64::from(sent);
-        say(&format!(
-            "{}: {instructions:.0} instructions, {system_calls:.2} system calls a request",
-            protocol.name()
-        ));
-        costs.push((*protocol, Cost { instructions, system_calls }));
-    }
-    subject.end().await?;
-    Ok(costs)
 }

@@ -15,6 +15,7 @@ mod lanes;
 mod load;
 mod origin;
 mod outage;
+mod peers;
 mod process;
 mod pushes;
 mod report;
@@ -49,6 +50,8 @@ enum Benchmark {
     Fleet(fleet::Settings),
     /// Instructions and system calls of a request, held against a baseline
     Gate(gate::Settings),
+    /// lb beside other proxies, by turns, on the same machine
+    Peers(Box<peers::Settings>),
 }
 
 /// What every benchmark is told.
@@ -79,11 +82,13 @@ fn main() -> ExitCode {
 }
 
 /// Runs a benchmark; false when what it found must not be.
-fn run(arguments: Arguments) -> Result<bool> {
+fn run(mut arguments: Arguments) -> Result<bool> {
     process::raise_file_limit()?;
     // Before there are other threads: these stay where this one is.
-    if let Benchmark::Gate(_) = &arguments.benchmark {
-        gate::stay()?;
+    match &mut arguments.benchmark {
+        Benchmark::Gate(_) => gate::stay()?,
+        Benchmark::Peers(settings) => settings.stay()?,
+        _ => {}
     }
     // Fails only when there is one already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -119,6 +124,9 @@ async fn measure(benchmark: Benchmark) -> Result<(Outcome, Option<PathBuf>)> {
         }
         Benchmark::Fleet(settings) => {
             (Box::pin(fleet::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Peers(settings) => {
+            (Box::pin(peers::run(&settings)).await?, settings.common.json)
         }
         Benchmark::Gate(settings) => (Box::pin(gate::run(&settings)).await?, settings.common.json),
     })

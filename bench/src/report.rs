@@ -131,6 +131,11 @@ impl Distribution {
         let at = (self.0.len() as f64 * share).ceil() as usize;
         self.0.get(at.saturating_sub(1).min(last)).copied().unwrap_or_default()
     }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl FromIterator<Duration> for Distribution {

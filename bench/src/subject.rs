@@ -3,10 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
+use rustix::process::Pid;
 
 use crate::{
     Common,
     cluster::{Cluster, Launch, eventually},
+    counting::Countable,
     document::{Pair, in_service},
     http::{Caller, get},
     lanes::Entry,
@@ -88,5 +90,16 @@ impl Subject {
     /// Where everything about it is kept.
     pub(crate) fn directory(&self) -> PathBuf {
         self.cluster.directory().to_owned()
+    }
+}
+
+impl Countable for Subject {
+    async fn launch(&mut self, prefix: Vec<String>) -> Result<(Entry, Pid)> {
+        let entry = Self::launch(self, prefix).await?;
+        Ok((entry, self.process().pid()?))
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        Self::end(self).await
     }
 }

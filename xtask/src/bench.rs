@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    peers,
     steps::{cargo, say},
     test, tools,
 };
@@ -17,6 +18,8 @@ use crate::{
 /// What most benchmarks run.
 const PROGRAMS: [&str; 7] =
     ["-p", "lb-bench", "-p", "lb-control-plane", "-p", "lb-data-plane", "--bins"];
+/// What runs beside a proxy that was built apart.
+const BESIDE: [&str; 5] = ["-p", "lb-bench", "-p", "lb-control-plane", "--bins"];
 /// A proxy by itself: other crates in the same build would turn on features of what it uses.
 const PROXY: [&str; 3] = ["-p", "lb-data-plane", "--bins"];
 
@@ -27,22 +30,34 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         build(root, "release", &["-p", "lb-bench", "--bins"])?;
         return become_bench("release", options.rest, &[]);
     }
-    if options.rest.first().is_none_or(|name| *name != "gate") {
-        let profile = options.profile.unwrap_or("release");
-        build(root, profile, &PROGRAMS)?;
-        return become_bench(profile, options.rest, &[]);
+    match options.rest.first().map(|name| name.as_str()) {
+        Some("gate") => {
+            tools::provide(&tools::COUNTERS, options.install)?;
+            // The tests need all of this, so after them it costs nothing.
+            build_all(root)?;
+            build(root, "release", &PROXY)?;
+            let added = [
+                "--data-plane".to_owned(),
+                program("release", "lb-data-plane")?.display().to_string(),
+                "--baseline".to_owned(),
+                root.join("bench/baseline.json").display().to_string(),
+            ];
+            become_bench("debug", options.rest, &added)
+        }
+        Some("peers") => {
+            let profile = options.profile.unwrap_or("dist");
+            peers::provide(root, &target()?, &options.rest, options.install)?;
+            build(root, "release", &BESIDE)?;
+            build(root, profile, &PROXY)?;
+            let proxy = program(profile, "lb-data-plane")?.display().to_string();
+            become_bench("release", options.rest, &["--data-plane".to_owned(), proxy])
+        }
+        _ => {
+            let profile = options.profile.unwrap_or("release");
+            build(root, profile, &PROGRAMS)?;
+            become_bench(profile, options.rest, &[])
+        }
     }
-    tools::provide(&tools::COUNTERS, options.install)?;
-    // The tests need all of this, so after them it costs nothing.
-    build_all(root)?;
-    build(root, "release", &PROXY)?;
-    let added = [
-        "--data-plane".to_owned(),
-        program("release", "lb-data-plane")?.display().to_string(),
-        "--baseline".to_owned(),
-        root.join("bench/baseline.json").display().to_string(),
-    ];
-    become_bench("debug", options.rest, &added)
 }
 
 /// What is meant for this chore, and what for `lb-bench`.

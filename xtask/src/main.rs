@@ -5,6 +5,7 @@
 
 mod bench;
 mod lint;
+mod peers;
 mod steps;
 mod test;
 mod tools;
@@ -26,6 +27,7 @@ Chores:
   test [--no-install] [FILTER...]    install what tests need, then format check, lints, build, tests
   bench NAME [ARGS...]               build for release and run `lb-bench NAME ARGS...`
   bench gate [--bless]               what a request costs, held against bench/baseline.json
+  bench peers [ARGS...]              lb beside other proxies, which are installed
   lint                               format check and lints
   deny                               licences, bans and sources of dependencies
 
@@ -33,7 +35,8 @@ Examples:
   cargo xtask up
   cargo xtask up --release -f lb.yaml --proxies 3
   cargo xtask test --no-install apply
-  cargo xtask bench fleet --proxies 2000";
+  cargo xtask bench fleet --proxies 2000
+  cargo xtask bench peers --peers nginx,haproxy --rounds 3";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -7,29 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{counting::output, lanes::Protocol};
+use crate::{
+    counting::{Cost, output},
+    lanes::Protocol,
+};
 
 /// How much dearer or cheaper a request may become before it is said.
 const TOLERANCE: f64 = 0.05;
-
-/// What a request costs a proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Cost {
-    /// Instructions in user space.
-    pub(crate) instructions: f64,
-    /// System calls.
-    pub(crate) system_calls: f64,
-}
-
-impl Cost {
-    /// The lower one of each.
-    pub(crate) const fn lower(self, other: Self) -> Self {
-        Self {
-            instructions: self.instructions.min(other.instructions),
-            system_calls: self.system_calls.min(other.system_calls),
-        }
-    }
-}
 
 /// What else may change a count than our code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -57,6 +57,13 @@ pub(crate) async fn run(
             Some(reading)
         }
     };
+    let unknown = settings.labels.iter().find(|(proxy, _)| *proxy > settings.proxies);
+    if let Some((proxy, label)) = unknown {
+        let (asked, all) = (format!("proxy-{proxy}={label}"), settings.proxies);
+        return Err(Failure::new(format!("`{asked}` names none of {all} proxies"))
+            .exit(Exit::Usage)
+            .fix("raise --proxies, or name another"));
+    }
     let _claim = claim(&settings.data_dir)?;
     let mut signals = Signals::listen()?;
     let mut running = Running { fleet: Fleet::default(), demo: Demo::default() };
@@ -161,7 +168,9 @@ async fn join_token(
     if settings.data_dir.join(&name).join("identity.json").exists() {
         return Ok(None);
     }
-    let request = TokenRequest { name: Some(name.clone()), ttl_seconds: Some(600) };
+    let own = settings.labels.iter().filter(|(proxy, _)| *proxy == number);
+    let labels = own.map(|(_, label)| label.to_string()).collect();
+    let request = TokenRequest { name: Some(name.clone()), labels, ttl_seconds: Some(600) };
     let created = client.create_token(&request, &environment.author()).await?;
     let path = settings.data_dir.join(format!("{name}.token"));
     let write = || {

@@ -21,7 +21,8 @@ use crate::{
 /// The schema of resource bodies that this build writes and the newest that it reads.
 pub const SCHEMA: u32 = 1;
 
-/// The resources of a configuration.
+/// The resources of a configuration. Its placement is none of them: whoever gets an entry point
+/// runs it.
 pub fn encode(config: &Config, hash_key: HashKey) -> ResourceSet {
     let mut resources = BTreeMap::new();
     let mut add = |kind: ResourceKind, name: Arc<str>, body: Vec<u8>| {

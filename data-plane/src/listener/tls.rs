@@ -6,6 +6,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use lb_model::config::EntryPoint;
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -15,9 +16,15 @@ use crate::{
     server::{guard::Protocol, http},
 };
 
-/// Shakes hands and serves the connection. Without an agreement the client speaks HTTP/1.
-pub async fn serve(stream: TcpStream, client: Rc<Client>, spec: Arc<EntryPoint>) {
-    let acceptor = TlsAcceptor::from(Arc::clone(client.worker().tls()));
+/// Shakes hands and serves the connection, with `own` if the entry point has a configuration of
+/// its own. Without an agreement the client speaks HTTP/1.
+pub async fn serve(
+    stream: TcpStream,
+    client: Rc<Client>,
+    spec: Arc<EntryPoint>,
+    own: Option<Arc<ServerConfig>>,
+) {
+    let acceptor = TlsAcceptor::from(own.unwrap_or_else(|| Arc::clone(client.worker().tls())));
     let limit = spec.timeouts.header.limit();
     let limit = limit.unwrap_or(Duration::from_mins(1));
     let lifecycle = Rc::clone(client.lifecycle());

@@ -216,19 +216,34 @@ impl Faults<'_> {
                 self.warn(name.at, code::UNUSED, message, "name it in a service, or remove it");
             }
         }
+        for (name, _) in document.certificates.iter().flatten() {
+            let mut tls = config.entry_points.values().filter_map(|made| made.tls.as_ref());
+            if !tls.any(|tls| tls.shows(&name.value)) {
+                self.path = vec!["certificates".to_owned(), name.value.to_string()];
+                let message = "no entry point shows this certificate".to_owned();
+                let help = "show it at an entry point with `tls`, or remove it";
+                self.warn(name.at, code::UNUSED, message, help);
+            }
+        }
         self.path.clear();
     }
 
     fn tls_without_certificate(&mut self, document: &Document, config: &Config) {
-        if config.certificates.values().any(|certificate| certificate.is_default()) {
-            return;
-        }
+        let has_default = |name: &EntryPointName| {
+            let tls = config.entry_points.get(name).and_then(|made| made.tls.as_ref());
+            tls.is_none_or(|tls| {
+                config.certificates.iter().any(|(name, made)| made.is_default() && tls.shows(name))
+            })
+        };
         for (name, written) in document.entry_points.iter().flatten() {
-            if let Some(tls) = &written.tls {
+            if let Some(tls) = written.tls.as_ref().filter(|_| !has_default(&name.value)) {
                 self.path = vec!["entry_points".to_owned(), name.value.to_string(), "tls".into()];
                 let message =
                     "clients without a matching server name get a self-signed certificate";
-                let help = "add certificates: { default: { cert_file: ..., key_file: ... } }";
+                let help = match &tls.certificates {
+                    Some(_) => "add `default` to the list, and to the certificates map",
+                    None => "add certificates: { default: { cert_file: ..., key_file: ... } }",
+                };
                 self.warn(tls.at, code::NO_CERTIFICATE, message.to_owned(), help);
             }
         }

@@ -73,7 +73,8 @@ record! {
 record! {
     /// TLS on an entry point.
     pub struct Tls {
-        /// Which certificates clients may see; every one by default.
+        /// Which certificates clients may see, the first also without a matching server name;
+        /// every one by default.
         certificates: Vec<Spanned<CertificateName>>,
     }
     later: options, min_version, max_version, cipher_suites, client_auth

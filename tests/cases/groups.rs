@@ -81,6 +81,7 @@ async fn fleet(more: &[&str]) -> Cluster {
     for labels in [&["edge", "eu"][..], &["inner"], &[]] {
         cluster.add_labelled(labels, &[]).await;
     }
+    cluster.live_on_all(Version::NONE).await;
     cluster
 }
 

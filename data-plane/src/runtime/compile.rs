@@ -119,19 +119,21 @@ fn certificates(
     })
 }
 
-/// How an entry point speaks TLS that shows some certificates only.
+/// How an entry point speaks TLS that shows some certificates only, the first of them to clients
+/// without a matching server name.
 fn own_tls(
     config: &Config,
     spec: &EntryPoint,
     all: &CertificateSet,
     context: &CompileContext,
 ) -> Option<Arc<ServerConfig>> {
-    let tls = spec.tls.as_ref().filter(|tls| tls.certificates.is_some())?;
+    let tls = spec.tls.as_ref()?;
+    let first = config.certificates.get(tls.certificates.as_ref()?.first()?)?;
     let shown = config.certificates.iter().filter(|(name, _)| tls.shows(name));
     let shown = shown.map(|(name, certificate)| (name.clone(), Arc::clone(certificate))).collect();
     // What is in `all` is loaded; what is not was reported there.
     let shown = CertificateSet::build(&shown, Some(all), &context.fallback).ok()?;
-    Some(showing(&context.tls, shown))
+    Some(showing(&context.tls, shown.with_default(first)))
 }
 
 fn clusters(

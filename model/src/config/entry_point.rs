@@ -25,7 +25,8 @@ pub struct EntryPoint {
 /// name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tls {
-    /// Which certificates clients may see, never empty; every one when absent.
+    /// Which certificates clients may see, never empty, the first also without a matching server
+    /// name; every one when absent.
     pub certificates: Option<Vec<CertificateName>>,
 }
 

@@ -229,21 +229,16 @@ impl Faults<'_> {
     }
 
     fn tls_without_certificate(&mut self, document: &Document, config: &Config) {
-        let has_default = |name: &EntryPointName| {
-            let tls = config.entry_points.get(name).and_then(|made| made.tls.as_ref());
-            tls.is_none_or(|tls| {
-                config.certificates.iter().any(|(name, made)| made.is_default() && tls.shows(name))
-            })
-        };
+        if config.certificates.values().any(|certificate| certificate.is_default()) {
+            return;
+        }
         for (name, written) in document.entry_points.iter().flatten() {
-            if let Some(tls) = written.tls.as_ref().filter(|_| !has_default(&name.value)) {
+            // Of a list, the first is the default.
+            if let Some(tls) = written.tls.as_ref().filter(|tls| tls.certificates.is_none()) {
                 self.path = vec!["entry_points".to_owned(), name.value.to_string(), "tls".into()];
                 let message =
                     "clients without a matching server name get a self-signed certificate";
-                let help = match &tls.certificates {
-                    Some(_) => "add `default` to the list, and to the certificates map",
-                    None => "add certificates: { default: { cert_file: ..., key_file: ... } }",
-                };
+                let help = "add certificates: { default: { cert_file: ..., key_file: ... } }";
                 self.warn(tls.at, code::NO_CERTIFICATE, message.to_owned(), help);
             }
         }

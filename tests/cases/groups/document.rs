@@ -54,8 +54,7 @@ pub(crate) struct Drawn {
 /// Any labels that a proxy may hold, one of which decides nothing.
 pub(crate) fn labels() -> impl Strategy<Value = Labels> {
     let all = vec!["edge", "eu", "idle", "inner"];
-    proptest::sample::subsequence(all, 0..=4)
-        .prop_map(|labels| Labels::grant(&labels).unwrap())
+    proptest::sample::subsequence(all, 0..=4).prop_map(|labels| Labels::grant(&labels).unwrap())
 }
 
 fn listed() -> impl Strategy<Value = Labels> {

@@ -77,10 +77,11 @@ async fn serves(path: &Path) {
 
     // A proxy for each label, or one when there are none.
     let placing = config.placing();
-    let groups: Vec<Labels> = match placing.is_empty() {
-        true => vec![Labels::default()],
-        false => placing.iter().map(|label| Labels::from_iter([label.clone()])).collect(),
-    };
+    let mut groups: Vec<Labels> =
+        placing.iter().map(|label| Labels::from_iter([label.clone()])).collect();
+    if groups.is_empty() {
+        groups.push(Labels::default());
+    }
     let mut cluster = Cluster::start(0).await;
     for labels in &groups {
         let labels: Vec<_> = labels.iter().map(Label::as_str).collect();

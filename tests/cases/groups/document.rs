@@ -1,13 +1,13 @@
 //! Random documents whose entry points are for some proxies only.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock},
 };
 
 use lb_model::{
     Bundle, Config,
-    config::{Certificate, Route, Tls},
+    config::{Certificate, Route, RouteTimeouts, Tls},
     value::{CertificateName, EntryPointName, Label, Labels, RouteName},
 };
 use lb_tests::certificate::Pair;
@@ -19,36 +19,47 @@ const CERTIFICATES: [&str; 3] = ["c0", "c1", "default"];
 
 /// Everything of which documents have a part.
 static WHOLE: LazyLock<Config> = LazyLock::new(|| {
-    let mut text = "entry_points:\n".to_owned();
-    for name in ENTRY_POINTS {
-        text += &format!("  {name}: {{ address: \"127.0.0.1:0\" }}\n");
-    }
-    text += "backends:\n";
-    for index in 0..5 {
-        text += &format!("  b{index}: {{ url: \"http://127.0.0.1:900{index}\" }}\n");
-    }
-    text += "services:\n";
-    for index in 0..4 {
-        text += &format!("  s{index}: {{ backends: [b{index}, b{}] }}\n", index + 1);
-    }
-    text += "routes: { all: { rule: PathPrefix(`/`), service: s0 } }\ncertificates:\n";
-    for name in CERTIFICATES {
-        text += &Pair::new(name).entry(name);
-    }
+    let entry_points =
+        ENTRY_POINTS.map(|name| format!("  {name}: {{ address: \"127.0.0.1:0\" }}\n")).concat();
+    let backends = [0, 1, 2, 3, 4]
+        .map(|n| format!("  b{n}: {{ url: \"http://127.0.0.1:900{n}\" }}\n"))
+        .concat();
+    let services =
+        [0, 1, 2, 3].map(|n| format!("  s{n}: {{ backends: [b{n}, b{}] }}\n", n + 1)).concat();
+    let certificates = CERTIFICATES.map(|name| Pair::new(name).entry(name)).concat();
+    let text = format!(
+        "entry_points:\n{entry_points}backends:\n{backends}services:\n{services}\
+         routes: {{ all: {{ rule: PathPrefix(`/`), service: s0 }} }}\ncertificates:\n{certificates}"
+    );
     Config::parse(&Bundle::of_text("lb.yaml", &text), 0).unwrap().config
 });
 
-/// A document, as it was drawn.
+/// A document, as it was drawn. What an index names need not be there.
 #[derive(Debug, Clone)]
 pub(crate) struct Drawn {
-    /// Whether it is there, who runs it, and which certificates it shows: all but for those named.
-    entry_points: Vec<(bool, Option<Labels>, Option<Option<Vec<usize>>>)>,
-    /// The service, the entry points, and a number that makes it another route.
-    routes: Vec<Option<(usize, Vec<usize>, i64)>>,
+    entry_points: Vec<DrawnEntryPoint>,
+    routes: Vec<Option<DrawnRoute>>,
     /// Services without their second backend.
     narrow: Vec<bool>,
     /// Which certificates there are.
     certificates: Vec<bool>,
+}
+
+#[derive(Debug, Clone)]
+struct DrawnEntryPoint {
+    is_there: bool,
+    /// Who runs it.
+    labels: Option<Labels>,
+    /// Which certificates it shows; every one when there is none.
+    tls: Option<Vec<usize>>,
+}
+
+#[derive(Debug, Clone)]
+struct DrawnRoute {
+    service: usize,
+    entry_points: Vec<usize>,
+    /// Makes it another route.
+    priority: i64,
 }
 
 /// Any labels that a proxy may hold, one of which decides nothing.
@@ -64,12 +75,15 @@ fn listed() -> impl Strategy<Value = Labels> {
 
 /// Any document.
 pub(crate) fn drawn() -> impl Strategy<Value = Drawn> {
-    let tls = option::of(option::of(vec(0..CERTIFICATES.len(), 1..3)));
-    let entry_point = (any::<bool>(), option::of(listed()), tls);
-    let route = option::of((0..4_usize, vec(0..ENTRY_POINTS.len(), 1..4), 0..3_i64));
+    let tls = option::of(vec(0..CERTIFICATES.len(), 0..3));
+    let entry_point = (any::<bool>(), option::of(listed()), tls)
+        .prop_map(|(is_there, labels, tls)| DrawnEntryPoint { is_there, labels, tls });
+    let route = (0..4_usize, vec(0..ENTRY_POINTS.len(), 1..4), 0..3_i64).prop_map(
+        |(service, entry_points, priority)| DrawnRoute { service, entry_points, priority },
+    );
     (
         vec(entry_point, ENTRY_POINTS.len()),
-        vec(route, 5),
+        vec(option::of(route), 5),
         vec(any::<bool>(), 4),
         vec(any::<bool>(), CERTIFICATES.len()),
     )
@@ -94,32 +108,33 @@ impl Drawn {
         for (service, _) in config.services.values_mut().zip(&self.narrow).filter(|(_, n)| **n) {
             Arc::make_mut(service).backends.truncate(1);
         }
-        let drawn = ENTRY_POINTS.iter().zip(&self.entry_points).filter(|(_, (there, ..))| *there);
-        for (name, (_, labels, tls)) in drawn {
+        for (name, drawn) in ENTRY_POINTS.iter().zip(&self.entry_points).filter(|(_, d)| d.is_there)
+        {
             let mut made = Arc::clone(&whole.entry_points[*name]);
-            if let Some(listed) = tls {
+            if let Some(listed) = &drawn.tls {
                 Arc::make_mut(&mut made).tls = Some(Tls { certificates: shown(&config, listed) });
             }
             let name = EntryPointName::parse(name).unwrap();
-            config.placement.extend(labels.clone().map(|labels| (name.clone(), labels)));
+            let labels = drawn.labels.clone();
+            config.placement.extend(labels.map(|labels| (name.clone(), labels)));
             config.entry_points.insert(name, made);
         }
         for (index, drawn) in self.routes.iter().enumerate() {
-            let Some((service, entry_points, priority)) = drawn else { continue };
-            let mut entry_points: Vec<_> = entry_points
-                .iter()
-                .map(|index| EntryPointName::parse(ENTRY_POINTS[*index]).unwrap())
-                .filter(|name| config.entry_points.contains_key(name))
-                .collect();
-            entry_points.sort();
-            entry_points.dedup();
+            let Some(drawn) = drawn else { continue };
+            let named = drawn.entry_points.iter();
+            let named: BTreeSet<_> = named.map(|index| ENTRY_POINTS[*index]).collect();
+            let entry_points: Vec<_> =
+                config.entry_points.keys().filter(|name| named.contains(name.as_str())).collect();
             if entry_points.is_empty() {
                 continue;
             }
-            let service = config.services.keys().nth(*service).unwrap().clone();
-            let rule = Arc::clone(&whole.routes["all"].rule);
-            let timeouts = Default::default();
-            let route = Route { rule, entry_points, priority: *priority, service, timeouts };
+            let route = Route {
+                rule: Arc::clone(&whole.routes["all"].rule),
+                entry_points: entry_points.into_iter().cloned().collect(),
+                priority: drawn.priority,
+                service: config.services.keys().nth(drawn.service).unwrap().clone(),
+                timeouts: RouteTimeouts::default(),
+            };
             let name = RouteName::parse(&format!("r{index}")).unwrap();
             config.routes.insert(name, Arc::new(route));
         }
@@ -133,8 +148,8 @@ impl Drawn {
     }
 }
 
-fn shown(config: &Config, listed: &Option<Vec<usize>>) -> Option<Vec<CertificateName>> {
-    let names = listed.iter().flatten().map(|index| CERTIFICATES[*index]);
+fn shown(config: &Config, listed: &[usize]) -> Option<Vec<CertificateName>> {
+    let names = listed.iter().map(|index| CERTIFICATES[*index]);
     let there = names.map(|name| CertificateName::parse(name).unwrap());
     let there: Vec<_> = there.filter(|name| config.certificates.contains_key(name)).collect();
     (!there.is_empty()).then_some(there)

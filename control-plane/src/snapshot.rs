@@ -19,7 +19,7 @@ use lb_model::{
 use tokio::sync::watch;
 
 /// How many older sets are kept, so that a proxy that runs one of them gets a difference without
-/// sending its inventory first.
+/// sending its inventory first. With many audiences it is two for each of them.
 const KEPT: usize = 64;
 /// How many differences to one target are kept. A fleet runs one or two versions at a time.
 const DIFFERENCES: usize = 8;
@@ -37,7 +37,8 @@ pub struct Release {
     pub committed_at: Timestamp,
     /// Counts the times an operator asked to try the same content again.
     attempt: u64,
-    hash_key: HashKey,
+    /// All resources, whose bodies the shares have in common.
+    whole: Arc<ResourceSet>,
     /// The labels that decide who is in which audience.
     placing: Labels,
     /// What was cut, by those of an audience's labels that decide.
@@ -45,7 +46,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// A version of which nothing is cut yet.
+    /// A version of which nothing is cut yet. Encodes all of it.
     pub fn new(
         lineage: Arc<str>,
         version: Version,
@@ -54,8 +55,9 @@ impl Release {
         committed_at: Timestamp,
     ) -> Self {
         let (attempt, targets) = (0, Mutex::default());
+        let whole = Arc::new(wire::encode(&config, hash_key));
         let placing = config.placing();
-        Self { lineage, version, config, committed_at, attempt, hash_key, placing, targets }
+        Self { lineage, version, config, committed_at, attempt, whole, placing, targets }
     }
 
     /// The same, to be tried again by whoever refused it.
@@ -70,10 +72,15 @@ impl Release {
             config: Arc::clone(&self.config),
             committed_at: self.committed_at,
             attempt,
-            hash_key: self.hash_key,
+            whole: Arc::clone(&self.whole),
             placing: self.placing.clone(),
             targets: Mutex::new(targets.collect()),
         }
+    }
+
+    /// How many audiences there are so far.
+    fn audiences(&self) -> usize {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The share of proxies with these labels.
@@ -83,7 +90,9 @@ impl Release {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let target = targets.entry(deciding).or_insert_with_key(|deciding| {
             let share = self.config.for_proxies(deciding);
-            let resources = Arc::new(wire::encode(&share, self.hash_key));
+            let share = wire::encode_part(&share, (&self.config, &self.whole));
+            let is_whole = share == *self.whole;
+            let resources = if is_whole { Arc::clone(&self.whole) } else { Arc::new(share) };
             let (lineage, version) = (Arc::clone(&self.lineage), self.version);
             Arc::new(Target {
                 snapshot: Arc::new(Snapshot { lineage, version, resources }),
@@ -205,7 +214,7 @@ impl SnapshotCache {
                 deciding: release.placing.common(labels),
                 set: Arc::clone(set),
             });
-            known.truncate(KEPT);
+            known.truncate(KEPT.max(2 * release.audiences()));
         }
         target
     }
@@ -264,10 +273,8 @@ mod tests {
 
     /// A release with an entry point for everybody and one for each label.
     fn release(version: u64, placing: &[&str]) -> Release {
-        let placed: String = placing
-            .iter()
-            .map(|label| format!("  {label}: {{ address: \":0\", proxies: [{label}] }}\n"))
-            .collect();
+        let placed = |label| format!("  {label}: {{ address: \":0\", proxies: [{label}] }}\n");
+        let placed = placing.iter().map(placed).collect::<Vec<_>>().concat();
         let text = format!(
             "entry_points:\n  web: {{ address: \":0\" }}\n{placed}\
              backends: {{ a: {{ url: \"http://a:1\" }} }}\n"
@@ -310,6 +317,7 @@ mod tests {
         let plain = self::release(1, &[]);
         let one = plain.target(&Labels::default());
         assert!(Arc::ptr_eq(&one, &plain.target(&labels(&["edge"]))));
+        assert!(Arc::ptr_eq(&one.snapshot.resources, &plain.whole), "nothing is there twice");
     }
 
     #[test]

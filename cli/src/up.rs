@@ -135,7 +135,7 @@ async fn start(
     output.note(format_args!("starting {} proxies", settings.proxies));
     let mut launches = Vec::new();
     for number in 1..=settings.proxies {
-        let token = join_token(&client, settings, number, environment).await?;
+        let token = join_token(&client, settings, number, environment, output).await?;
         let program = &binaries.data_plane;
         launches.push(Launch::proxy(settings, program, number, &sync, token.as_deref())?);
     }
@@ -163,13 +163,21 @@ async fn join_token(
     settings: &Up,
     number: u16,
     environment: &Environment,
+    output: &Output,
 ) -> Result<Option<PathBuf>, Failure> {
     let name = format!("proxy-{number}");
-    if settings.data_dir.join(&name).join("identity.json").exists() {
+    let own = settings.labels.iter().filter(|(proxy, _)| *proxy == number);
+    let labels: Vec<_> = own.map(|(_, label)| label.to_string()).collect();
+    let identity = settings.data_dir.join(&name).join("identity.json");
+    if identity.exists() {
+        if !labels.is_empty() {
+            output.note(format_args!(
+                "{name} joined before and keeps the labels it has; remove {} for others",
+                identity.display()
+            ));
+        }
         return Ok(None);
     }
-    let own = settings.labels.iter().filter(|(proxy, _)| *proxy == number);
-    let labels = own.map(|(_, label)| label.to_string()).collect();
     let request = TokenRequest { name: Some(name.clone()), labels, ttl_seconds: Some(600) };
     let created = client.create_token(&request, &environment.author()).await?;
     let path = settings.data_dir.join(format!("{name}.token"));

@@ -123,6 +123,15 @@ fn proxies_join_with_the_labels_they_are_to_hold() {
         .collect();
     let labels: Vec<_> = asked.iter().map(|each| each.get("labels").cloned()).collect();
     assert_eq!(labels, [None, Some(json!(["inner", "eu"]))]);
+
+    // Labels come with the token, and who has joined needs none.
+    fs::write(folder.path().join(".lb/proxy-2/identity.json"), "{}").unwrap();
+    let mut process = up(folder.path(), &flags[..4]).spawn().unwrap();
+    let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(stdout.any(|line| line.unwrap().contains("Ctrl-C stops everything")));
+    signal(&process, rustix::process::Signal::TERM);
+    let (_, _, stderr) = end(&process.wait_with_output().unwrap());
+    assert!(stderr.contains("proxy-2 joined before and keeps the labels it has"), "{stderr}");
 }
 
 #[test]

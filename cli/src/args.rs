@@ -6,6 +6,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lb_model::value::Label;
 use reqwest::Url;
 
 /// Drives lb: checks, applies and watches configurations, and runs a fleet on this machine.
@@ -249,6 +250,7 @@ pub(crate) enum ProxiesAction {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   lbctl tokens create --proxy > token      one proxy may join within an hour
+  lbctl tokens create --proxy --label edge --label eu > token
   lbctl tokens                             list them; secrets are shown once only
   lbctl tokens revoke AbCd1234")]
 pub(crate) struct Tokens {
@@ -268,6 +270,9 @@ pub(crate) enum TokensAction {
         /// What the proxy will be called; as it likes by default
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// A label that the proxy will hold; may be repeated
+        #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+        labels: Vec<Label>,
         /// How long it is good
         #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
         ttl: Duration,
@@ -344,6 +349,7 @@ pub(crate) struct Rollback {
 #[command(after_help = "Examples:
   lbctl up                          two proxies on port 8000, two demo backends
   lbctl up -f lb.yaml --proxies 3   with your configuration
+  lbctl up -f lb.yaml --label proxy-1=edge --label proxy-2=inner
   lbctl up --port 8080 --data-dir /tmp/lb
 
 Ctrl-C stops everything it started, a second one at once. The store stays in the data directory
@@ -356,6 +362,9 @@ pub(crate) struct Up {
     /// How many proxies
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) proxies: u16,
+    /// A label that a proxy will hold, such as proxy-1=edge; may be repeated
+    #[arg(long = "label", value_name = "PROXY=LABEL", value_parser = placed)]
+    pub(crate) labels: Vec<(u16, Label)>,
     /// Worker threads of each proxy; one a core by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,
@@ -428,14 +437,33 @@ fn server(text: &str) -> Result<Url, String> {
     }
 }
 
+/// Reads a label.
+fn label(text: &str) -> Result<Label, String> {
+    Label::parse(text).map_err(|error| helped(&error))
+}
+
+/// Reads a label of one of the proxies that `up` starts.
+fn placed(text: &str) -> Result<(u16, Label), String> {
+    let (proxy, text) = text.split_once('=').ok_or("write PROXY=LABEL, such as proxy-1=edge")?;
+    let number = proxy.strip_prefix("proxy-").and_then(|number| number.parse().ok());
+    let number = number.filter(|number| *number > 0);
+    let number = number.ok_or_else(|| format!("`{proxy}` is none of proxy-1, proxy-2, ..."))?;
+    Ok((number, label(text)?))
+}
+
+/// What is wrong with a value, and what to write instead.
+fn helped(error: &lb_model::value::InvalidValue) -> String {
+    match &error.help {
+        Some(help) => format!("{error}; {help}"),
+        None => error.to_string(),
+    }
+}
+
 /// Reads a duration as the configuration writes it.
 fn duration(text: &str) -> Result<Duration, String> {
     match lb_model::value::Duration::parse(text) {
         Ok(duration) => Ok(duration.get()),
-        Err(error) => Err(match &error.help {
-            Some(help) => format!("{error}; {help}"),
-            None => error.to_string(),
-        }),
+        Err(error) => Err(helped(&error)),
     }
 }
 
@@ -474,6 +502,21 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         assert!(duration("soon").unwrap_err().contains("such as 250ms, 30s"));
+    }
+
+    #[test]
+    fn labels_are_checked_where_they_are_typed() {
+        assert_eq!(label("edge").unwrap().as_str(), "edge");
+        assert!(label("Edge").unwrap_err().contains("use small letters"));
+        assert_eq!(placed("proxy-2=inner").unwrap(), (2, label("inner").unwrap()));
+        for (bad, why) in [
+            ("edge", "such as proxy-1=edge"),
+            ("proxy-0=edge", "`proxy-0` is none of"),
+            ("edge-1=edge", "`edge-1` is none of"),
+            ("proxy-1=", "it is empty"),
+        ] {
+            assert!(placed(bad).unwrap_err().contains(why), "{bad}");
+        }
     }
 
     #[test]

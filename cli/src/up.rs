@@ -57,6 +57,13 @@ pub(crate) async fn run(
             Some(reading)
         }
     };
+    let unknown = settings.labels.iter().find(|(proxy, _)| *proxy > settings.proxies);
+    if let Some((proxy, label)) = unknown {
+        let (asked, all) = (format!("proxy-{proxy}={label}"), settings.proxies);
+        return Err(Failure::new(format!("`{asked}` names none of {all} proxies"))
+            .exit(Exit::Usage)
+            .fix("raise --proxies, or name another"));
+    }
     let _claim = claim(&settings.data_dir)?;
     let mut signals = Signals::listen()?;
     let mut running = Running { fleet: Fleet::default(), demo: Demo::default() };
@@ -128,7 +135,7 @@ async fn start(
     output.note(format_args!("starting {} proxies", settings.proxies));
     let mut launches = Vec::new();
     for number in 1..=settings.proxies {
-        let token = join_token(&client, settings, number, environment).await?;
+        let token = join_token(&client, settings, number, environment, output).await?;
         let program = &binaries.data_plane;
         launches.push(Launch::proxy(settings, program, number, &sync, token.as_deref())?);
     }
@@ -156,12 +163,22 @@ async fn join_token(
     settings: &Up,
     number: u16,
     environment: &Environment,
+    output: &Output,
 ) -> Result<Option<PathBuf>, Failure> {
     let name = format!("proxy-{number}");
-    if settings.data_dir.join(&name).join("identity.json").exists() {
+    let own = settings.labels.iter().filter(|(proxy, _)| *proxy == number);
+    let labels: Vec<_> = own.map(|(_, label)| label.to_string()).collect();
+    let identity = settings.data_dir.join(&name).join("identity.json");
+    if identity.exists() {
+        if !labels.is_empty() {
+            output.note(format_args!(
+                "{name} joined before and keeps the labels it has; remove {} for others",
+                identity.display()
+            ));
+        }
         return Ok(None);
     }
-    let request = TokenRequest { name: Some(name.clone()), ttl_seconds: Some(600) };
+    let request = TokenRequest { name: Some(name.clone()), labels, ttl_seconds: Some(600) };
     let created = client.create_token(&request, &environment.author()).await?;
     let path = settings.data_dir.join(format!("{name}.token"));
     let write = || {

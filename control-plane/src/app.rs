@@ -110,6 +110,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let pipeline = Pipeline {
         store: Arc::clone(&store),
         cache: Arc::clone(&cache),
+        registry: Arc::clone(&registry),
         metrics: Arc::clone(&metrics),
         fault: Arc::clone(&fault),
     };

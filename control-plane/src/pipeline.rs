@@ -4,16 +4,20 @@
 //! hands the snapshot to the cache. Commits that arrive meanwhile merge: only the newest is
 //! built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
-use lb_model::{Bundle, Config, Snapshot, Version, resource::HashKey, wire};
+use lb_model::{Bundle, Config, Version, resource::HashKey, value::Labels};
 use lb_store::{Key, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::Metrics,
-    snapshot::{Differences, SnapshotCache, Target},
+    snapshot::{Release, SnapshotCache},
+    sync::registry::Registry,
 };
 
 /// Builds snapshots.
@@ -22,6 +26,8 @@ pub struct Pipeline {
     pub store: Arc<dyn Store>,
     /// Where snapshots go.
     pub cache: Arc<SnapshotCache>,
+    /// For whom they are.
+    pub registry: Arc<Registry>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Why the newest version could not be built, if it could not.
@@ -69,17 +75,12 @@ impl Pipeline {
             if version == Version::NONE {
                 continue;
             }
-            let outcome = build(&*self.store, version).await;
+            let outcome = build(&*self.store, version, self.registry.audiences()).await;
             let fault = match outcome {
-                Ok(target) => {
-                    tracing::info!(
-                        version = version.0,
-                        resources = target.snapshot.resources.len(),
-                        root = %target.snapshot.resources.root(),
-                        "snapshot built"
-                    );
+                Ok(release) => {
+                    tracing::info!(version = version.0, "snapshot built");
                     self.metrics.version.set(i64::try_from(version.0).unwrap_or(i64::MAX));
-                    self.cache.set(target);
+                    self.cache.set(release);
                     None
                 }
                 Err(error) => {
@@ -92,12 +93,17 @@ impl Pipeline {
     }
 }
 
-/// Builds the snapshot of a version.
+/// Builds a version, and the shares of those who wait for it: proxies that hold these labels.
+/// What others need is cut when they come.
 ///
 /// # Errors
 ///
 /// When the version cannot be read or is not valid.
-pub async fn build(store: &dyn Store, version: Version) -> Result<Target, BuildError> {
+pub async fn build(
+    store: &dyn Store,
+    version: Version,
+    audiences: BTreeSet<Labels>,
+) -> Result<Release, BuildError> {
     let failed = |source| BuildError::Store { version, source };
     let bundle = bundle_at(store, version).await.map_err(failed)?;
     let bundle = bundle.ok_or(BuildError::Bundle { version })?;
@@ -110,11 +116,17 @@ pub async fn build(store: &dyn Store, version: Version) -> Result<Target, BuildE
             let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
             BuildError::Invalid { version, first }
         })?;
-        let resources = Arc::new(wire::encode(&parsed.config, hash_key));
-        let snapshot = Arc::new(Snapshot { lineage, version, resources });
         let config = Arc::new(parsed.config);
-        let differences = Differences::default();
-        Ok(Target { snapshot, config, committed_at: record.time, attempt: 0, differences })
+        let release = Release::new(lineage, version, config, hash_key, record.time);
+        // At a start nobody has come yet, and most fleets have one audience.
+        let nobody = audiences.is_empty().then(Labels::default);
+        for labels in audiences.iter().chain(&nobody) {
+            let resources = &release.target(labels).snapshot.resources;
+            let (count, root) = (resources.len(), resources.root());
+            let labels = labels.to_strings();
+            tracing::debug!(version = version.0, ?labels, resources = count, %root, "share cut");
+        }
+        Ok(release)
     });
     built.await.unwrap_or(Err(BuildError::Bundle { version }))
 }

@@ -36,6 +36,8 @@ pub struct Applier {
     budget: Budget,
     /// When what serves was activated, until that has been survived.
     activated: Option<Instant>,
+    /// Whether what serves would survive a restart.
+    persisted: bool,
     current: Option<(Arc<ResourceSet>, Arc<Config>)>,
     state: Arc<Mutex<State>>,
     metrics: Arc<ApplyMetrics>,
@@ -96,12 +98,28 @@ impl Applier {
         state: Arc<Mutex<State>>,
         metrics: Arc<ApplyMetrics>,
     ) -> Self {
-        Self { runtime, last_good, boot, budget, activated: None, current: None, state, metrics }
+        Self {
+            runtime,
+            last_good,
+            boot,
+            budget,
+            activated: None,
+            // What a start finds, it found on the disk.
+            persisted: true,
+            current: None,
+            state,
+            metrics,
+        }
     }
 
     /// What this proxy backed out of by itself.
     pub fn poisoned(&self) -> Option<Content> {
         self.boot.poisoned().cloned()
+    }
+
+    /// Whether what serves would survive a restart.
+    pub const fn is_persisted(&self) -> bool {
+        self.persisted
     }
 
     /// The proxy has lived on what serves for long enough, or ends on purpose.
@@ -244,6 +262,7 @@ impl Applier {
             }
             Err(_) => false,
         };
+        self.persisted = persisted;
         self.remember(next);
         Applied { persisted, listeners: self.listeners() }
     }

@@ -1,4 +1,5 @@
-//! What clients see of TLS: one configuration for all entry points, certificates by name.
+//! What clients see of TLS: one configuration for all entry points, certificates by name. An entry
+//! point that shows some certificates only has a copy that knows no others.
 //!
 //! Versions 1.2 and 1.3, HTTP/2 preferred. Tickets are sealed with keys that all workers share,
 //! so a client may resume at any of them; one ticket is sent and not none, because without one
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 
-use resolver::CertificateResolver;
+use resolver::{CertificateResolver, CertificateSet};
 
 /// The configuration of every TLS entry point.
 pub fn server_config(resolver: Arc<CertificateResolver>) -> Result<ServerConfig, rustls::Error> {
@@ -23,4 +24,11 @@ pub fn server_config(resolver: Arc<CertificateResolver>) -> Result<ServerConfig,
     config.send_tls13_tickets = 1;
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(config)
+}
+
+/// The same as `tls`, tickets included, with these certificates.
+pub fn showing(tls: &ServerConfig, certificates: CertificateSet) -> Arc<ServerConfig> {
+    let mut own = tls.clone();
+    own.cert_resolver = Arc::new(certificates);
+    Arc::new(own)
 }

@@ -141,6 +141,9 @@ impl SyncState {
 pub struct ProxyView {
     /// Its id, the same over restarts.
     pub id: String,
+    /// Which labels it holds, by its certificate.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// How it stands to the current version.
     pub state: SyncState,
     /// What it runs; 0 when nothing.
@@ -294,6 +297,9 @@ pub struct BackendView {
 pub struct TokenRequest {
     /// What the proxy will be called; as it likes when absent.
     pub name: Option<String>,
+    /// Which labels it will hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// For how long a proxy may join with it, in seconds; an hour when absent.
     pub ttl_seconds: Option<u32>,
 }
@@ -326,6 +332,9 @@ pub struct TokenView {
     /// What the proxy will be called, if that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Which labels the proxy will hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Which proxy joined with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_by: Option<String>,

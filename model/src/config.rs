@@ -18,7 +18,7 @@ pub use service::{Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy
 
 use crate::{
     Diagnostics,
-    value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName},
+    value::{BackendName, CertificateName, EntryPointName, Labels, RouteName, ServiceName},
 };
 
 /// Objects of one kind by name. Shared, so that a new configuration reuses what did not change.
@@ -37,6 +37,9 @@ pub struct Config {
     pub routes: Objects<RouteName, Route>,
     /// What TLS entry points show to clients.
     pub certificates: Objects<CertificateName, Certificate>,
+    /// Which proxies run an entry point: those that hold one of these labels. Every proxy runs
+    /// one that is not here. This does not travel: it decides what does.
+    pub placement: BTreeMap<EntryPointName, Labels>,
 }
 
 /// A configuration and what deserves a second look in it.

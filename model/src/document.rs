@@ -18,7 +18,7 @@ use crate::{
     diagnostic::Diagnostics,
     rule::Rule,
     value::{
-        BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName,
+        BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, Label,
         ListenAddress, RouteName, ServiceName, Weight,
     },
     yaml,
@@ -64,13 +64,19 @@ record! {
         keep_alive: KeepAlive,
         /// Peers whose `X-Forwarded-*` fields are believed.
         trusted_ips: Vec<Spanned<IpNet>>,
+        /// Labels of the proxies that run it; every proxy by default.
+        proxies: Vec<Spanned<Label>>,
     }
     later: middlewares, proxy_protocol, redirect_to
 }
 
 record! {
     /// TLS on an entry point.
-    pub struct Tls {}
+    pub struct Tls {
+        /// Which certificates clients may see, the first also without a matching server name;
+        /// every one by default.
+        certificates: Vec<Spanned<CertificateName>>,
+    }
     later: options, min_version, max_version, cipher_suites, client_auth
 }
 

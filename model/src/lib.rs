@@ -18,6 +18,7 @@
 //! the time in.
 
 pub mod api;
+mod audience;
 pub mod bundle;
 pub mod config;
 pub mod diagnostic;

@@ -48,9 +48,10 @@ impl Faults<'_> {
         let backends = self.backends(document);
         let services = self.services(document, &backends);
         let entry_points = self.entry_points(document);
+        let placement = self.placement(document);
         let certificates = self.certificates(document, now);
         let routes = self.routes(document, &entry_points, &services);
-        let config = Config { entry_points, backends, services, routes, certificates };
+        let config = Config { entry_points, backends, services, routes, certificates, placement };
         // What follows from the rest is only said when the rest is right.
         if !self.found.has_errors() {
             self.look_again(document, &config);

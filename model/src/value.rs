@@ -5,6 +5,7 @@
 
 pub mod backend_url;
 pub mod duration;
+pub mod label;
 pub mod listen_address;
 pub mod name;
 pub mod secret;
@@ -13,6 +14,7 @@ pub mod weight;
 
 pub use backend_url::{BackendUrl, Scheme};
 pub use duration::Duration;
+pub use label::{Label, Labels};
 pub use listen_address::ListenAddress;
 pub use name::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName};
 pub use secret::Secret;

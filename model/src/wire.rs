@@ -14,37 +14,83 @@ use prost::Message;
 
 pub use self::decode::InvalidResource;
 use crate::{
-    config::Config,
+    config::{Config, Objects},
     resource::{HashKey, Resource, ResourceKey, ResourceKind, ResourceSet},
+    value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName},
 };
 
 /// The schema of resource bodies that this build writes and the newest that it reads.
 pub const SCHEMA: u32 = 1;
 
-/// The resources of a configuration.
+/// The resources of a configuration. Its placement is none of them: whoever gets an entry point
+/// runs it.
 pub fn encode(config: &Config, hash_key: HashKey) -> ResourceSet {
-    let mut resources = BTreeMap::new();
-    let mut add = |kind: ResourceKind, name: Arc<str>, body: Vec<u8>| {
-        let key = ResourceKey { kind, name };
-        let resource = Resource::new(&key, Bytes::from(body), &hash_key);
-        resources.insert(key, resource);
-    };
-    for (name, object) in &config.certificates {
-        add(ResourceKind::Certificate, name.to_arc(), encode::certificate(object).encode_to_vec());
+    resources(config, hash_key, None)
+}
+
+/// The resources of a part of a configuration that is encoded already. What is the same object in
+/// both is the same resource, with one body in memory.
+pub fn encode_part(part: &Config, whole: (&Config, &ResourceSet)) -> ResourceSet {
+    resources(part, *whole.1.hash_key(), Some(whole))
+}
+
+fn resources(
+    config: &Config,
+    hash_key: HashKey,
+    whole: Option<(&Config, &ResourceSet)>,
+) -> ResourceSet {
+    let mut resources =
+        Resources { made: BTreeMap::new(), hash_key, known: whole.map(|(_, set)| set) };
+    let whole = whole.map(|(config, _)| config);
+    let objects = (&config.certificates, whole.map(|whole| &whole.certificates));
+    resources.add(ResourceKind::Certificate, objects, CertificateName::to_arc, |object| {
+        encode::certificate(object).encode_to_vec()
+    });
+    let objects = (&config.entry_points, whole.map(|whole| &whole.entry_points));
+    resources.add(ResourceKind::EntryPoint, objects, EntryPointName::to_arc, |object| {
+        encode::entry_point(object).encode_to_vec()
+    });
+    let objects = (&config.backends, whole.map(|whole| &whole.backends));
+    resources.add(ResourceKind::Backend, objects, BackendName::to_arc, |object| {
+        encode::backend(object).encode_to_vec()
+    });
+    let objects = (&config.services, whole.map(|whole| &whole.services));
+    resources.add(ResourceKind::Service, objects, ServiceName::to_arc, |object| {
+        encode::service(object).encode_to_vec()
+    });
+    let objects = (&config.routes, whole.map(|whole| &whole.routes));
+    resources.add(ResourceKind::Route, objects, RouteName::to_arc, |object| {
+        encode::route(object).encode_to_vec()
+    });
+    ResourceSet::new(hash_key, resources.made)
+}
+
+struct Resources<'a> {
+    made: BTreeMap<ResourceKey, Resource>,
+    hash_key: HashKey,
+    known: Option<&'a ResourceSet>,
+}
+
+impl Resources<'_> {
+    /// Encodes objects, or takes over what `whole` has of them.
+    fn add<N: Ord, T>(
+        &mut self,
+        kind: ResourceKind,
+        (objects, whole): (&Objects<N, T>, Option<&Objects<N, T>>),
+        name_of: impl Fn(&N) -> Arc<str>,
+        encode: impl Fn(&T) -> Vec<u8>,
+    ) {
+        for (name, object) in objects {
+            let key = ResourceKey { kind, name: name_of(name) };
+            let same = whole.and_then(|whole| whole.get(name));
+            let known = self.known.filter(|_| same.is_some_and(|same| Arc::ptr_eq(same, object)));
+            let known = known.and_then(|set| set.get(&key)).cloned();
+            let resource = known.unwrap_or_else(|| {
+                Resource::new(&key, Bytes::from(encode(object)), &self.hash_key)
+            });
+            self.made.insert(key, resource);
+        }
     }
-    for (name, object) in &config.entry_points {
-        add(ResourceKind::EntryPoint, name.to_arc(), encode::entry_point(object).encode_to_vec());
-    }
-    for (name, object) in &config.backends {
-        add(ResourceKind::Backend, name.to_arc(), encode::backend(object).encode_to_vec());
-    }
-    for (name, object) in &config.services {
-        add(ResourceKind::Service, name.to_arc(), encode::service(object).encode_to_vec());
-    }
-    for (name, object) in &config.routes {
-        add(ResourceKind::Route, name.to_arc(), encode::route(object).encode_to_vec());
-    }
-    ResourceSet::new(hash_key, resources)
 }
 
 /// The configuration of a set of resources. `previous` is a set with its configuration: objects

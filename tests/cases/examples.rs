@@ -8,7 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_model::{Bundle, Config, Document, api::BUNDLE_TYPE, document::Spanned};
+use lb_model::{
+    Bundle, Config, Document,
+    api::BUNDLE_TYPE,
+    document::Spanned,
+    value::{Label, Labels},
+};
 use lb_tests::{
     backend::Backend, certificate::Pair, client::try_get, cluster::Cluster, control_plane::outcome,
     curl::curl, eventually::eventually,
@@ -70,7 +75,18 @@ async fn serves(path: &Path) {
     let bundle = read(&edited);
     let config = Config::parse(&bundle, 0).expect("a valid example").config;
 
-    let mut cluster = Cluster::start(1).await;
+    // A proxy for each label, or one when there are none.
+    let placing = config.placing();
+    let mut groups: Vec<Labels> =
+        placing.iter().map(|label| Labels::from_iter([label.clone()])).collect();
+    if groups.is_empty() {
+        groups.push(Labels::default());
+    }
+    let mut cluster = Cluster::start(0).await;
+    for labels in &groups {
+        let labels: Vec<_> = labels.iter().map(Label::as_str).collect();
+        cluster.add_labelled(&labels, &[]).await;
+    }
     let request = cluster.control_plane().request(Method::PUT, "/api/v1/config");
     let request = request.header("if-match", "*").header("content-type", BUNDLE_TYPE);
     let response = request.body(serde_json::to_vec(&bundle).unwrap()).send().await.unwrap();
@@ -88,7 +104,8 @@ async fn serves(path: &Path) {
     let host = literal("Host").unwrap_or_else(|| "example.com".to_owned());
     let target = literal("Path").or_else(|| literal("PathPrefix")).unwrap_or_else(|| "/".into());
     let name = &route.entry_points[0];
-    let address = cluster.proxy(0).entry_point(name.as_str()).await;
+    let runs = groups.iter().position(|labels| config.is_run_by(name, labels));
+    let address = cluster.proxy(runs.expect("a proxy")).entry_point(name.as_str()).await;
     if config.entry_points[name].tls.is_some() {
         let resolve = format!("{host}:{}:127.0.0.1", address.port());
         let url = format!("https://{host}:{}{target}", address.port());

@@ -16,10 +16,10 @@ use lb_model::{
     bundle::Source,
     config::{
         Backend, Certificate, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Pool,
-        Route, RouteTimeouts, Service, ServiceTimeouts,
+        Route, RouteTimeouts, Service, ServiceTimeouts, Tls,
     },
     resource::HashKey,
-    value::Duration,
+    value::{Duration, Labels},
     wire,
 };
 use serde_json::{Map, Value, json};
@@ -118,20 +118,41 @@ fn no_golden_file_shows_a_private_key() {
 }
 
 /// What a proxy would make of it: the configuration after its way over the wire.
-fn render(config: &Config) -> String {
+fn render(written: &Config) -> String {
     let key = HashKey([7; 32]);
-    let shipped = wire::encode(config, key);
+    let shipped = wire::encode(written, key);
     let config = wire::decode(&shipped, None).unwrap_or_else(|faults| panic!("{faults:?}"));
     let again = wire::encode(&config, key);
     assert_eq!(shipped.root(), again.root(), "the wire form has one form of each meaning");
-    let value = json!({
+    let mut value = json!({
         "entry_points": objects(&config.entry_points, entry_point),
         "backends": objects(&config.backends, backend),
         "services": objects(&config.services, service),
         "routes": objects(&config.routes, route),
         "certificates": objects(&config.certificates, certificate),
     });
+    if !written.placement.is_empty() {
+        value["placement"] = written
+            .placement
+            .iter()
+            .map(|(name, labels)| (name.to_string(), json!(labels.to_strings())))
+            .collect();
+        value["shares"] = shares(written);
+    }
     format!("{}\n", serde_json::to_string_pretty(&value).unwrap())
+}
+
+/// What a proxy without labels gets, and one with each label.
+fn shares(config: &Config) -> Value {
+    let placing = config.placing();
+    let each = placing.iter().map(|label| Labels::from_iter([label.clone()]));
+    let share = |labels: Labels| {
+        let set = wire::encode(&config.for_proxies(&labels), HashKey([7; 32]));
+        let held = labels.to_strings().join(" ");
+        let keys: Vec<_> = set.iter().map(|(key, _)| key.to_string()).collect();
+        (format!("[{held}]"), json!(keys))
+    };
+    std::iter::once(Labels::default()).chain(each).map(share).collect()
 }
 
 fn objects<N: ToString, T>(
@@ -151,7 +172,11 @@ fn entry_point(entry_point: &EntryPoint) -> Value {
     let KeepAlive { max_requests, max_time } = keep_alive;
     json!({
         "address": address.0.to_string(),
-        "tls": tls.is_some(),
+        "tls": tls.as_ref().map(|Tls { certificates }| json!({
+            "certificates": certificates.as_ref().map(|listed| {
+                listed.iter().map(ToString::to_string).collect::<Vec<_>>()
+            }),
+        })),
         "timeouts": {
             "header": header.to_string(), "idle": idle.to_string(), "body": body.to_string()
         },

@@ -19,6 +19,7 @@ mod first_request;
 mod fleet;
 mod full_disk;
 mod golden;
+mod groups;
 mod hostile;
 mod hostile_control_plane;
 mod hostile_proxy;

@@ -246,6 +246,12 @@ async fn a_version_that_cannot_be_written_is_served_and_counted() {
     assert!(said.contains("would not survive a restart"), "{said}");
     let list = cluster.control_plane().proxies().await;
     assert!(!list.proxies[0].persisted, "operators see it too: {list:?}");
+    // Also those of a control plane that was told nothing but a hello.
+    cluster.control_plane().kill();
+    cluster.control_plane().restart().await;
+    cluster.live_on_all(Version(2)).await;
+    let list = cluster.control_plane().proxies().await;
+    assert!(!list.proxies[0].persisted, "the proxy says so when it comes back: {list:?}");
 
     // Once there is room again the next version is kept.
     fs::remove_file(&directory).unwrap();

@@ -52,10 +52,16 @@ impl Cluster {
 
     /// Starts another proxy.
     pub async fn add_proxy(&mut self, more: &[&str]) -> &mut Proxy {
+        self.add_labelled(&[], more).await
+    }
+
+    /// Starts another proxy, which holds labels.
+    pub async fn add_labelled(&mut self, labels: &[&str], more: &[&str]) -> &mut Proxy {
         let name = format!("proxy-{}", self.proxies.len());
         let url = self.control_plane.sync_url();
         let token = self.scratch.path().join(format!("{name}.token"));
-        std::fs::write(&token, self.control_plane.token(&name).await).expect("a token file");
+        let text = self.control_plane.labelled_token(&name, labels).await;
+        std::fs::write(&token, text).expect("a token file");
         let token = token.display().to_string();
         let more = [&["--join-token-file", &token], more].concat();
         self.proxies.push(Proxy::start(self.scratch.path(), &name, &url, &more).await);

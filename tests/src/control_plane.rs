@@ -198,7 +198,13 @@ impl ControlPlane {
 
     /// A token that lets the proxy called `name` join.
     pub async fn token(&self, name: &str) -> String {
-        self.make_token(&format!("{{\"name\":\"{name}\"}}")).await.token
+        self.labelled_token(name, &[]).await
+    }
+
+    /// A token that lets the proxy called `name` join with labels.
+    pub async fn labelled_token(&self, name: &str, labels: &[&str]) -> String {
+        let body = serde_json::json!({ "name": name, "labels": labels });
+        self.make_token(&body.to_string()).await.token
     }
 
     /// A token as the body of the request asks for it.

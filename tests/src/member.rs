@@ -32,8 +32,13 @@ pub struct Stream {
 impl Member {
     /// Joins the fleet as `name`.
     pub async fn join(control_plane: &ControlPlane, name: &str) -> Self {
+        Self::join_labelled(control_plane, name, &[]).await
+    }
+
+    /// Joins the fleet as `name`, with labels.
+    pub async fn join_labelled(control_plane: &ControlPlane, name: &str, labels: &[&str]) -> Self {
         let url = control_plane.sync_url();
-        let token = control_plane.token(name).await;
+        let token = control_plane.labelled_token(name, labels).await;
         let authority = authority_of(&token).expect("a token");
         let stranger = connect::stranger(authority).expect("TLS for a stranger");
         let channel = connect::channel(&url, stranger).await.expect("a connection");

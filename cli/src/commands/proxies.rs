@@ -50,7 +50,8 @@ pub(crate) fn draw(list: &ProxyList, output: &Output, now: Timestamp) -> String 
         return String::new();
     }
     let is_wide = output.format == Format::Wide;
-    let mut header = vec!["PROXY", "STATE", "VERSION", "SINCE", "CONNECTIONS", "LISTENERS"];
+    let mut header =
+        vec!["PROXY", "STATE", "VERSION", "SINCE", "CONNECTIONS", "LABELS", "LISTENERS"];
     if is_wide {
         header.extend(["ADMIN", "SOFTWARE", "PROPAGATION"]);
     }
@@ -62,6 +63,7 @@ pub(crate) fn draw(list: &ProxyList, output: &Output, now: Timestamp) -> String 
             version(proxy.version).into(),
             time::ago(&proxy.since, now).into(),
             proxy.open_connections.to_string().into(),
+            proxy.labels.join(" ").into(),
             listeners(proxy).into(),
         ];
         if is_wide {
@@ -130,7 +132,11 @@ mod tests {
             message: "address in use".into(),
         };
         let proxies = vec![
-            ProxyView { listeners: vec![listener], ..proxy("a", SyncState::Synced, 42) },
+            ProxyView {
+                listeners: vec![listener],
+                labels: vec!["edge".into(), "eu".into()],
+                ..proxy("a", SyncState::Synced, 42)
+            },
             ProxyView {
                 rejected_version: Some(Version(42)),
                 errors: vec![fault],
@@ -144,9 +150,9 @@ mod tests {
     fn proxies_are_listed_with_what_they_run_and_why_not_more() {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let expected = "\
-PROXY  STATE     VERSION  SINCE     CONNECTIONS  LISTENERS         PROBLEM
-a      synced    42       1m0s ago  3            web=0.0.0.0:8000  -
-b      rejected  -        1m0s ago  3            -                 refused version 42: entry_point web: address in use [bind_failed]
+PROXY  STATE     VERSION  SINCE     CONNECTIONS  LABELS   LISTENERS         PROBLEM
+a      synced    42       1m0s ago  3            edge eu  web=0.0.0.0:8000  -
+b      rejected  -        1m0s ago  3            -        -                 refused version 42: entry_point web: address in use [bind_failed]
 ";
         assert_eq!(draw(&list(), &output(&[]), now), expected);
     }

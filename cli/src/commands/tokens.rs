@@ -19,9 +19,10 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     match &tokens.action {
         None | Some(TokensAction::List) => list(client, output).await,
-        Some(TokensAction::Create { proxy: _, name, ttl }) => {
+        Some(TokensAction::Create { proxy: _, name, labels, ttl }) => {
             let request = TokenRequest {
                 name: name.clone(),
+                labels: labels.iter().map(ToString::to_string).collect(),
                 ttl_seconds: Some(u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)),
             };
             let created = client.create_token(&request, &environment.author()).await?;
@@ -61,6 +62,7 @@ fn draw(list: &TokenList, output: &Output, now: Timestamp) -> String {
             token.id.clone().into(),
             token.state.clone().into(),
             token.name.clone().unwrap_or_default().into(),
+            token.labels.join(" ").into(),
             token.used_by.clone().unwrap_or_default().into(),
             token.author.clone().into(),
             match token.state.as_str() {
@@ -69,7 +71,7 @@ fn draw(list: &TokenList, output: &Output, now: Timestamp) -> String {
             },
         ]
     });
-    let header = ["TOKEN", "STATE", "FOR", "USED BY", "AUTHOR", "ENDS"];
+    let header = ["TOKEN", "STATE", "FOR", "LABELS", "USED BY", "AUTHOR", "ENDS"];
     table::draw(output, &header, rows.collect())
 }
 
@@ -86,14 +88,15 @@ mod tests {
             id: "AbCd1234".into(),
             state: "open".into(),
             name: None,
+            labels: vec!["edge".into(), "eu".into()],
             used_by: None,
             author: "ann@host".into(),
             expires: "2026-03-01T13:00:00Z".into(),
         };
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let expected = "\
-TOKEN     STATE  FOR  USED BY  AUTHOR    ENDS
-AbCd1234  open   -    -        ann@host  2026-03-01T13:00:00Z
+TOKEN     STATE  FOR  LABELS   USED BY  AUTHOR    ENDS
+AbCd1234  open   -    edge eu  -        ann@host  2026-03-01T13:00:00Z
 ";
         assert_eq!(draw(&TokenList { tokens: vec![token] }, &output(&[]), now), expected);
     }

@@ -102,6 +102,39 @@ fn a_fleet_starts_with_the_demo_and_stops_with_a_signal() {
 }
 
 #[test]
+fn proxies_join_with_the_labels_they_are_to_hold() {
+    let api = api();
+    let folder = folder(&well(&api.address), &well("127.0.0.1:8"));
+    let flags = ["--label", "proxy-2=inner", "--label", "proxy-2=eu", "--label", "proxy-3=edge"];
+    let (code, _, stderr) = end(&up(folder.path(), &flags).output().unwrap());
+    assert_eq!(code, 64, "{stderr}");
+    assert!(stderr.contains("`proxy-3=edge` names none of 2 proxies"), "{stderr}");
+    assert!(!folder.path().join(".lb").exists());
+
+    let mut process = up(folder.path(), &flags[..4]).spawn().unwrap();
+    let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(stdout.any(|line| line.unwrap().contains("Ctrl-C stops everything")));
+    signal(&process, rustix::process::Signal::TERM);
+    assert_eq!(end(&process.wait_with_output().unwrap()).0, 0);
+    let asked: Vec<serde_json::Value> = api
+        .asked("POST /api/v1/tokens")
+        .iter()
+        .map(|asked| serde_json::from_str(&asked.body).unwrap())
+        .collect();
+    let labels: Vec<_> = asked.iter().map(|each| each.get("labels").cloned()).collect();
+    assert_eq!(labels, [None, Some(json!(["inner", "eu"]))]);
+
+    // Labels come with the token, and who has joined needs none.
+    fs::write(folder.path().join(".lb/proxy-2/identity.json"), "{}").unwrap();
+    let mut process = up(folder.path(), &flags[..4]).spawn().unwrap();
+    let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(stdout.any(|line| line.unwrap().contains("Ctrl-C stops everything")));
+    signal(&process, rustix::process::Signal::TERM);
+    let (_, _, stderr) = end(&process.wait_with_output().unwrap());
+    assert!(stderr.contains("proxy-2 joined before and keeps the labels it has"), "{stderr}");
+}
+
+#[test]
 fn a_server_that_cannot_start_is_named_with_its_last_words_and_the_rest_is_stopped() {
     let api = api();
     let dies = "#!/bin/sh\necho 'could not listen on 127.0.0.1:9702: address in use' >&2\nexit 3\n";

@@ -31,7 +31,7 @@ pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyLis
 
 pub(super) async fn backends(State(admin): State<Shared>) -> Json<BackendList> {
     let backends = match admin.cache.newest() {
-        Some(target) => admin.reports.backends(&target.config, Timestamp::now()),
+        Some(release) => admin.reports.backends(&release.config, Timestamp::now()),
         None => Vec::new(),
     };
     Json(BackendList { backends })
@@ -42,9 +42,9 @@ pub(super) async fn backends(State(admin): State<Shared>) -> Json<BackendList> {
 pub(super) async fn health(State(admin): State<Shared>) -> Response {
     let head = admin.store.head().await;
     let snapshot = *head.as_ref().unwrap_or(&Version::NONE);
-    let target = admin.cache.newest();
+    let release = admin.cache.newest();
     let empty = Config::default();
-    let config = target.as_ref().map_or(&empty, |target| &target.config);
+    let config = release.as_ref().map_or(&empty, |release| &release.config);
     let proxies = admin.registry.counts(snapshot);
     let backends = admin.reports.counts(config, Timestamp::now());
     let mut components = BTreeMap::new();

@@ -8,12 +8,16 @@ use axum::{
 };
 use jiff::Timestamp;
 use lb_model::api::{AuthorityView, TokenCreated, TokenList, TokenRequest, TokenView};
-use lb_model::resource::Digest;
+use lb_model::{resource::Digest, value::Labels};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Shared, config::bad_query, error::ApiError};
-use crate::identity::{ledger::LedgerError, rotation, token::TokenRecord};
+use crate::identity::{
+    ledger::LedgerError,
+    rotation,
+    token::{Grant, TokenRecord},
+};
 
 /// How long a token is good when nobody says, and at most, in seconds.
 const LIFE: u32 = 3_600;
@@ -58,7 +62,12 @@ pub(super) async fn create_token(
         let detail = "a name has 1 to 64 letters, digits, `-`, `_` and `.`";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail));
     }
-    let token = admin.ledger.create_token(&author, request.name, life.into()).await?;
+    let labels = Labels::grant(&request.labels).map_err(|error| {
+        let help = error.help.as_deref().unwrap_or_default();
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{error}; {help}"))
+    })?;
+    let grant = Grant { name: request.name, labels };
+    let token = admin.ledger.create_token(&author, grant, life.into()).await?;
     let created = TokenCreated {
         id: token.record.id.clone(),
         token: token.text.expose_secret().clone(),
@@ -133,6 +142,7 @@ fn view(token: &TokenRecord, now: i64) -> TokenView {
         id: token.id.clone(),
         state: state.to_owned(),
         name: token.name.clone(),
+        labels: token.labels.to_strings(),
         used_by: token.used.as_ref().map(|(proxy, _)| proxy.clone()),
         author: token.author.clone(),
         expires: time(token.expires_at),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use lb_model::value::Secret;
+use lb_model::value::{Label, Labels, Secret};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
@@ -118,8 +118,8 @@ impl Authority {
         Ok(Pair { chain, key: Secret::new(key.serialized_der().to_vec()) })
     }
 
-    /// A certificate for a proxy. Of its request only the key is taken: what it is called is not
-    /// for it to say.
+    /// A certificate for a proxy. Of its request only the key is taken: what it is called and
+    /// which labels it holds is not for it to say.
     ///
     /// # Errors
     ///
@@ -128,14 +128,18 @@ impl Authority {
         &self,
         request: &[u8],
         name: &str,
+        labels: &Labels,
         now: OffsetDateTime,
         life: Duration,
     ) -> Result<Vec<Vec<u8>>, AuthorityError> {
         let request = read_request(request)?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
-        let uri = format!("{PREFIX}{name}").try_into()?;
-        params.subject_alt_names = vec![SanType::URI(uri)];
+        let labels = labels.iter().map(|label| format!("{LABEL_PREFIX}{label}"));
+        params.subject_alt_names = std::iter::once(format!("{PREFIX}{name}"))
+            .chain(labels)
+            .map(|uri| Ok(SanType::URI(uri.try_into()?)))
+            .collect::<Result<_, rcgen::Error>>()?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
@@ -172,12 +176,16 @@ pub fn requested_key(request: &[u8]) -> Result<[u8; 32], AuthorityError> {
 
 /// What the name of a proxy stands behind in its certificate (a SPIFFE ID).
 const PREFIX: &str = "spiffe://lb/proxy/";
+/// What each of its labels stands behind, in a URI of its own beside that of the name.
+const LABEL_PREFIX: &str = "spiffe://lb/label/";
 
 /// What a proxy's certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyCertificate {
     /// What the proxy is called.
     pub name: String,
+    /// Which labels it holds.
+    pub labels: Labels,
     /// When it was made, in seconds since 1970.
     pub issued_at: i64,
     /// When it ends, in seconds since 1970.
@@ -190,14 +198,18 @@ pub struct ProxyCertificate {
 pub fn read_proxy(der: &[u8]) -> Option<ProxyCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(PREFIX),
-        _ => None,
-    });
-    let name = uris.next()?.to_owned();
-    if uris.next().is_some() {
+    let uris = |prefix| {
+        names.value.general_names.iter().filter_map(move |name| match name {
+            GeneralName::URI(uri) => uri.strip_prefix(prefix),
+            _ => None,
+        })
+    };
+    let mut named = uris(PREFIX);
+    let name = named.next()?.to_owned();
+    if named.next().is_some() {
         return None;
     }
+    let labels = uris(LABEL_PREFIX).map(Label::parse).collect::<Result<_, _>>().ok()?;
     let authority_key =
         certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
             x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(key) => {
@@ -207,6 +219,7 @@ pub fn read_proxy(der: &[u8]) -> Option<ProxyCertificate> {
         });
     Some(ProxyCertificate {
         name,
+        labels,
         issued_at: certificate
             .validity()
             .not_before
@@ -261,6 +274,8 @@ mod tests {
     fn request(key: &KeyPair) -> Vec<u8> {
         let mut params = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "somebody else");
+        let label = format!("{LABEL_PREFIX}evil").try_into().unwrap();
+        params.subject_alt_names.push(SanType::URI(label));
         params.serialize_request(key).unwrap().der().to_vec()
     }
 
@@ -269,9 +284,11 @@ mod tests {
         let now = OffsetDateTime::now_utc();
         let authority = Authority::generate(now).unwrap();
         let key = KeyPair::generate().unwrap();
-        let chain = authority.issue_proxy(&request(&key), "proxy-1", now, DAY).unwrap();
+        let labels = Labels::grant(&["edge", "eu"]).unwrap();
+        let chain = authority.issue_proxy(&request(&key), "proxy-1", &labels, now, DAY).unwrap();
         let read = read_proxy(&chain[0]).unwrap();
         assert_eq!(read.name, "proxy-1");
+        assert_eq!(read.labels, labels);
         assert_eq!(read.issued_at, now.unix_timestamp());
         assert_eq!(read.not_after, (now + DAY).unix_timestamp());
         assert!(!chain[0].windows(4).any(|part| part == b"evil"));
@@ -290,12 +307,14 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             // What is not covered by the signature names nothing but the signature's algorithm.
-            if let Ok(chain) = authority.issue_proxy(&bad, "p", now, DAY) {
-                assert_eq!(read_proxy(&chain[0]).unwrap().name, "p", "byte {at}");
+            if let Ok(chain) = authority.issue_proxy(&bad, "p", &Labels::default(), now, DAY) {
+                let read = read_proxy(&chain[0]).unwrap();
+                assert!(read.name == "p" && read.labels.is_empty(), "byte {at}");
                 assert!(at > 150, "byte {at}");
             }
         }
-        assert!(authority.issue_proxy(&vec![0; MAX_REQUEST + 1], "p", now, DAY).is_err());
+        let (long, none) = (vec![0; MAX_REQUEST + 1], Labels::default());
+        assert!(authority.issue_proxy(&long, "p", &none, now, DAY).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use lb_model::value::Labels;
 use lb_store::{Commit, Key, Store, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
@@ -17,7 +18,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::{
     authority::{Authority, AuthorityError, Pair, ProxyCertificate, requested_key},
-    token::{InvalidToken, Token, TokenRecord, parse},
+    token::{Grant, InvalidToken, Token, TokenRecord, parse},
 };
 
 /// Tokens that ended this long ago are forgotten, in seconds.
@@ -50,6 +51,9 @@ pub struct ProxyRecord {
     pub joined_at: i64,
     /// With which token.
     pub token: String,
+    /// Which labels the token granted.
+    #[serde(default)]
+    pub labels: Labels,
     /// When it was revoked, and by whom.
     pub revoked: Option<(i64, String)>,
 }
@@ -167,7 +171,7 @@ impl Ledger {
     pub async fn create_token(
         &self,
         author: &str,
-        name: Option<String>,
+        grant: Grant,
         life: i64,
     ) -> Result<Token, LedgerError> {
         let _one_at_a_time = self.writing.lock().await;
@@ -178,7 +182,7 @@ impl Ledger {
             return Err(LedgerError::Full);
         }
         let authority = state.authorities.signing()?.fingerprint()?;
-        let token = Token::generate(author.to_owned(), name, authority, now, life)
+        let token = Token::generate(author.to_owned(), grant, authority, now, life)
             .map_err(|_| LedgerError::Randomness)?;
         let reason = format!("token {} made", token.record.id);
         state.tokens.insert(token.record.id.clone(), token.record.clone());
@@ -243,30 +247,33 @@ impl Ledger {
         };
         record.used = Some((name.clone(), now));
         record.key = Some(key);
-        let member = ProxyRecord { name: name.clone(), joined_at: now, token: id, revoked: None };
-        state.proxies.insert(name.clone(), member);
+        let labels = record.labels.clone();
         let chain = state.authorities.signing()?.issue_proxy(
             request,
             &name,
+            &labels,
             OffsetDateTime::now_utc(),
             self.life,
         )?;
+        let member =
+            ProxyRecord { name: name.clone(), joined_at: now, token: id, labels, revoked: None };
+        state.proxies.insert(name.clone(), member);
         self.keep(state, &name, "proxy joined", Kept::TokensAndProxies).await?;
         Ok((name, chain))
     }
 
-    /// A new certificate for a member.
+    /// A new certificate for a member, with the labels it was granted when it joined.
     ///
     /// # Errors
     ///
     /// When the name is not one of a member, or was revoked.
     pub fn renew(&self, name: &str, request: &[u8]) -> Result<Vec<Vec<u8>>, LedgerError> {
         let state = self.state();
-        if !state.is_member(name) {
-            return Err(LedgerError::Unknown { kind: "proxy", name: name.to_owned() });
-        }
+        let member = state.proxies.get(name).filter(|proxy| proxy.revoked.is_none());
+        let unknown = || LedgerError::Unknown { kind: "proxy", name: name.to_owned() };
+        let labels = &member.ok_or_else(unknown)?.labels;
         let now = OffsetDateTime::now_utc();
-        Ok(state.authorities.signing()?.issue_proxy(request, name, now, self.life)?)
+        Ok(state.authorities.signing()?.issue_proxy(request, name, labels, now, self.life)?)
     }
 
     /// Ends a membership, at once.
@@ -370,11 +377,13 @@ impl State {
         self.proxies.get(name).is_some_and(|proxy| proxy.revoked.is_none())
     }
 
-    /// Whether a certificate is one of a member. Those made before the proxy of that name joined
-    /// belong to one that had the name before, and was perhaps revoked.
+    /// Whether a certificate is one of a member. Those made before the proxy of that name joined,
+    /// or with other labels, belong to one that had the name before, and was perhaps revoked.
     pub fn admits(&self, certificate: &ProxyCertificate) -> bool {
         self.proxies.get(&certificate.name).is_some_and(|proxy| {
-            proxy.revoked.is_none() && certificate.issued_at >= proxy.joined_at
+            proxy.revoked.is_none()
+                && certificate.issued_at >= proxy.joined_at
+                && certificate.labels == proxy.labels
         })
     }
 }
@@ -458,11 +467,15 @@ mod tests {
         CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
     }
 
+    fn named(name: Option<String>) -> Grant {
+        Grant { name, ..Grant::default() }
+    }
+
     #[tokio::test]
     async fn a_token_admits_one_proxy_and_decisions_outlive_the_process() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let ledger = ledger(&store).await;
-        let token = ledger.create_token("ann", None, 3_600).await.unwrap();
+        let token = ledger.create_token("ann", Grant::default(), 3_600).await.unwrap();
         let text = token.text.expose_secret();
         let (name, chain) = ledger.enroll(text, &request(), "edge-1").await.unwrap();
         assert_eq!(read_proxy(&chain[0]).unwrap().name, name);
@@ -481,7 +494,7 @@ mod tests {
     async fn whoever_did_not_hear_the_answer_may_ask_again() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let ledger = ledger(&store).await;
-        let token = ledger.create_token("ann", None, 3_600).await.unwrap();
+        let token = ledger.create_token("ann", Grant::default(), 3_600).await.unwrap();
         let (text, request) = (token.text.expose_secret(), request());
         let (name, _) = ledger.enroll(text, &request, "edge").await.unwrap();
         let (again, chain) = ledger.enroll(text, &request, "edge").await.unwrap();
@@ -499,7 +512,7 @@ mod tests {
         let ledger = ledger(&store).await;
         let mut names = Vec::new();
         for name in [None, None, Some("edge".to_owned())] {
-            let token = ledger.create_token("ann", name, 3_600).await.unwrap();
+            let token = ledger.create_token("ann", named(name), 3_600).await.unwrap();
             let joined = ledger.enroll(token.text.expose_secret(), &request(), "edge/../x").await;
             names.push(joined.unwrap().0);
         }
@@ -510,7 +523,7 @@ mod tests {
     async fn a_revoked_proxy_gets_no_certificate() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let ledger = ledger(&store).await;
-        let token = ledger.create_token("ann", None, 3_600).await.unwrap();
+        let token = ledger.create_token("ann", Grant::default(), 3_600).await.unwrap();
         ledger.enroll(token.text.expose_secret(), &request(), "edge").await.unwrap();
         assert!(ledger.renew("edge", &request()).is_ok());
         ledger.revoke_proxy("ann", "edge").await.unwrap();
@@ -524,7 +537,8 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let ledger = ledger(&store).await;
         let join = async || {
-            let token = ledger.create_token("ann", Some("edge".to_owned()), 3_600).await.unwrap();
+            let grant = named(Some("edge".to_owned()));
+            let token = ledger.create_token("ann", grant, 3_600).await.unwrap();
             let joined = ledger.enroll(token.text.expose_secret(), &request(), "").await;
             read_proxy(&joined.unwrap().1[0]).unwrap()
         };
@@ -536,5 +550,30 @@ mod tests {
         assert!(ledger.state().admits(&next), "another proxy has the name now");
         stolen.issued_at = next.issued_at - 1;
         assert!(!ledger.state().admits(&stolen));
+    }
+
+    #[tokio::test]
+    async fn labels_are_those_of_the_token_for_as_long_as_the_membership_lasts() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let ledger = ledger(&store).await;
+        let join = async |labels: &[&str]| {
+            let labels = Labels::grant(labels).unwrap();
+            let grant = Grant { name: Some("edge".to_owned()), labels };
+            let token = ledger.create_token("ann", grant, 3_600).await.unwrap();
+            let joined = ledger.enroll(token.text.expose_secret(), &request(), "").await;
+            read_proxy(&joined.unwrap().1[0]).unwrap()
+        };
+        let first = join(&["edge", "eu"]).await;
+        assert_eq!(first.labels.to_strings(), ["edge", "eu"]);
+        let reopened = self::ledger(&store).await;
+        for ledger in [&ledger, &reopened] {
+            let renewed = ledger.renew("edge", &request()).unwrap();
+            assert_eq!(read_proxy(&renewed[0]).unwrap().labels, first.labels);
+            assert!(ledger.state().admits(&first));
+        }
+        let second = join(&["inner"]).await;
+        assert_eq!(second.labels.to_strings(), ["inner"]);
+        assert!(ledger.state().admits(&second));
+        assert!(!ledger.state().admits(&first), "even within the same second");
     }
 }

@@ -145,8 +145,13 @@ mod tests {
 
     fn state(count: usize, signing: usize) -> State {
         let fresh = |_| Authority::generate(OffsetDateTime::now_utc()).unwrap();
-        let proxy =
-            ProxyRecord { name: "p".into(), joined_at: 0, token: String::new(), revoked: None };
+        let proxy = ProxyRecord {
+            name: "p".into(),
+            joined_at: 0,
+            token: String::new(),
+            labels: lb_model::value::Labels::default(),
+            revoked: None,
+        };
         State {
             authorities: Authorities {
                 generation: 5,

@@ -6,7 +6,7 @@
 
 use aws_lc_rs::{constant_time, digest, rand};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use lb_model::value::Secret;
+use lb_model::value::{Labels, Secret};
 use serde::{Deserialize, Serialize};
 
 /// How a token begins.
@@ -27,6 +27,9 @@ pub struct TokenRecord {
     pub author: String,
     /// What the proxy will be called; as it likes when absent.
     pub name: Option<String>,
+    /// Which labels the proxy will hold.
+    #[serde(default)]
+    pub labels: Labels,
     /// Which proxy used it, and when.
     pub used: Option<(String, i64)>,
     /// SHA-256 of the key that the proxy had then.
@@ -34,6 +37,15 @@ pub struct TokenRecord {
     pub key: Option<[u8; 32]>,
     /// Whether it was revoked before it was used.
     pub revoked: bool,
+}
+
+/// What the proxy gets that joins with a token.
+#[derive(Debug, Clone, Default)]
+pub struct Grant {
+    /// What it will be called; as it likes when absent.
+    pub name: Option<String>,
+    /// Which labels it will hold.
+    pub labels: Labels,
 }
 
 /// A token as it is shown once.
@@ -67,7 +79,7 @@ impl Token {
     /// When the system gives no randomness.
     pub fn generate(
         author: String,
-        name: Option<String>,
+        grant: Grant,
         authority: [u8; 32],
         now: i64,
         life: i64,
@@ -84,7 +96,8 @@ impl Token {
             created_at: now,
             expires_at: now.saturating_add(life),
             author,
-            name,
+            name: grant.name,
+            labels: grant.labels,
             used: None,
             key: None,
             revoked: false,
@@ -136,7 +149,7 @@ mod tests {
     use super::*;
 
     fn token() -> Token {
-        Token::generate("ann".into(), None, [7; 32], 1_000, 3_600).unwrap()
+        Token::generate("ann".into(), Grant::default(), [7; 32], 1_000, 3_600).unwrap()
     }
 
     #[test]

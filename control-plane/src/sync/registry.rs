@@ -1,7 +1,7 @@
 //! How every proxy stands to the newest version.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use lb_model::{
     Version,
     api::{ListenerView, ProxyCounts, ProxyView, ResourceFault, SyncState},
+    value::Labels,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Introduction, News};
+use crate::identity::authority::ProxyCertificate;
 
 /// The most proxies remembered. A fleet past this is refused, so that forged names cannot fill
 /// memory.
@@ -35,6 +37,7 @@ struct Entry {
     persisted: bool,
     trusted_generation: u64,
     authority_key: Vec<u8>,
+    labels: Labels,
     /// Ends the stream.
     end: CancellationToken,
 }
@@ -66,7 +69,8 @@ impl Registry {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A proxy introduced itself on a stream, which `end` ends; an older one is ended.
+    /// A proxy introduced itself on a stream, which `end` ends; an older one is ended. What it
+    /// holds is taken from its certificate.
     ///
     /// # Errors
     ///
@@ -75,7 +79,7 @@ impl Registry {
         &self,
         stream: StreamId,
         hello: &Introduction,
-        authority_key: Vec<u8>,
+        certificate: &ProxyCertificate,
         end: CancellationToken,
         now: Timestamp,
     ) -> Result<(), FleetFull> {
@@ -93,9 +97,10 @@ impl Registry {
             declined: None,
             listeners: hello.listeners.clone(),
             propagation_ms: None,
-            persisted: true,
+            persisted: hello.persisted,
             trusted_generation: 0,
-            authority_key,
+            authority_key: certificate.authority_key.clone(),
+            labels: certificate.labels.clone(),
             end,
         };
         if let Some(before) = proxies.insert(hello.proxy.clone(), entry) {
@@ -123,6 +128,13 @@ impl Registry {
                 authority_key: entry.authority_key.clone(),
             })
             .collect()
+    }
+
+    /// The sets of labels that connected proxies hold.
+    pub fn audiences(&self) -> BTreeSet<Labels> {
+        let proxies = self.lock();
+        let connected = proxies.values().filter(|entry| entry.stream.is_some());
+        connected.map(|entry| entry.labels.clone()).collect()
     }
 
     /// Takes in news from the stream of a proxy. News of an older stream changes nothing.
@@ -182,6 +194,7 @@ impl Registry {
             };
             ProxyView {
                 id: id.clone(),
+                labels: entry.labels.to_strings(),
                 state,
                 version: entry.running,
                 rejected_version: entry.rejected.as_ref().map(|(version, _)| *version),
@@ -241,6 +254,17 @@ mod tests {
             admin_address: String::new(),
             listeners: Vec::new(),
             running: Version(1),
+            persisted: true,
+        }
+    }
+
+    fn certificate() -> ProxyCertificate {
+        ProxyCertificate {
+            name: "p".into(),
+            labels: Labels::grant(&["edge"]).unwrap(),
+            issued_at: 0,
+            not_after: i64::MAX,
+            authority_key: Vec::new(),
         }
     }
 
@@ -251,7 +275,7 @@ mod tests {
     #[test]
     fn a_proxy_goes_from_applying_to_synced_to_disconnected() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), vec![], CancellationToken::new(), now).unwrap();
+        registry.connected(1, &hello("p"), &certificate(), CancellationToken::new(), now).unwrap();
         assert_eq!(state(&registry), SyncState::Applying);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
@@ -264,8 +288,8 @@ mod tests {
     #[test]
     fn an_old_stream_does_not_speak_for_a_proxy_that_opened_a_new_one() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), vec![], CancellationToken::new(), now).unwrap();
-        registry.connected(2, &hello("p"), vec![], CancellationToken::new(), now).unwrap();
+        registry.connected(1, &hello("p"), &certificate(), CancellationToken::new(), now).unwrap();
+        registry.connected(2, &hello("p"), &certificate(), CancellationToken::new(), now).unwrap();
         registry.disconnected("p", 1, now);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
@@ -276,8 +300,25 @@ mod tests {
     fn a_new_stream_of_a_proxy_ends_the_one_before() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
         let (old, new) = (CancellationToken::new(), CancellationToken::new());
-        registry.connected(1, &hello("p"), vec![], old.clone(), now).unwrap();
-        registry.connected(2, &hello("p"), vec![], new.clone(), now).unwrap();
+        registry.connected(1, &hello("p"), &certificate(), old.clone(), now).unwrap();
+        registry.connected(2, &hello("p"), &certificate(), new.clone(), now).unwrap();
         assert!(old.is_cancelled() && !new.is_cancelled());
+    }
+
+    #[test]
+    fn audiences_are_those_of_connected_proxies() {
+        let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
+        assert!(registry.audiences().is_empty());
+        let other = ProxyCertificate { labels: Labels::default(), ..certificate() };
+        let end = CancellationToken::new;
+        for (stream, proxy, certificate) in
+            [(1, "p", &certificate()), (2, "q", &certificate()), (3, "r", &other)]
+        {
+            registry.connected(stream, &hello(proxy), certificate, end(), now).unwrap();
+        }
+        assert_eq!(registry.audiences().len(), 2);
+        registry.disconnected("r", 3, now);
+        assert_eq!(registry.audiences(), [certificate().labels].into());
+        assert_eq!(registry.view(Version(2))[0].labels, ["edge"]);
     }
 }

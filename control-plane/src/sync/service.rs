@@ -153,7 +153,8 @@ struct Connection {
 impl Connection {
     async fn run(mut self, mut messages: Streaming<FromProxy>) {
         let stream = uuid::Uuid::new_v4().to_string();
-        let mut session = Session::new(self.service.identity.clone(), stream);
+        let mut session =
+            Session::new(self.service.identity.clone(), stream, self.certificate.labels.clone());
         let mut targets = self.service.cache.watch();
         targets.mark_changed();
         let mut decisions = self.service.ledger.watch();
@@ -172,7 +173,10 @@ impl Connection {
                 }
                 changed = targets.changed() => match changed {
                     Ok(()) => match targets.borrow_and_update().clone() {
-                        Some(target) => Input::Target(target),
+                        Some(release) => {
+                            let labels = &self.certificate.labels;
+                            Input::Target(self.service.cache.target(&release, labels))
+                        }
                         None => continue,
                     },
                     Err(_) => break,
@@ -189,8 +193,8 @@ impl Connection {
                     None => break,
                 },
             };
-            let cache = Arc::clone(&self.service.cache);
-            let outputs = session.handle(input, &|root| cache.by_root(root));
+            let outputs = session
+                .handle(input, &|root| self.service.cache.by_root(root, &self.certificate.labels));
             if !self.perform(outputs).await {
                 break;
             }
@@ -289,19 +293,13 @@ impl Connection {
         let SyncService { registry, cache, metrics, .. } = &self.service;
         if let News::Hello(hello) = &news {
             registry
-                .connected(
-                    self.id,
-                    hello,
-                    self.certificate.authority_key.clone(),
-                    self.end.clone(),
-                    now,
-                )
+                .connected(self.id, hello, &self.certificate, self.end.clone(), now)
                 .map_err(|full| Status::resource_exhausted(full.to_string()))?;
             tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
             self.proxy = Some(hello.proxy.clone());
         }
         let proxy = self.proxy.as_deref().unwrap_or_default();
-        let committed_at = cache.newest().map_or(now, |target| target.committed_at);
+        let committed_at = cache.newest().map_or(now, |release| release.committed_at);
         match &news {
             News::Rejected { version, errors, .. } => {
                 let first = errors.first().map(|e| e.message.as_str()).unwrap_or_default();

@@ -14,6 +14,7 @@ use lb_model::{
     ResourceKey, ResourceKind, ResourceSet, Snapshot, Version,
     api::{ListenerView, ResourceFault},
     resource::{Delta, Digest, Inventory},
+    value::Labels,
 };
 use lb_proto::v1::{self, from_proxy, to_proxy};
 
@@ -119,6 +120,8 @@ pub struct Introduction {
     pub listeners: Vec<ListenerView>,
     /// What it runs.
     pub running: Version,
+    /// Whether it would serve that after a restart on its own.
+    pub persisted: bool,
 }
 
 /// What this control plane says of itself.
@@ -176,6 +179,7 @@ pub type ByRoot<'a> = &'a dyn Fn(Digest) -> Option<Arc<ResourceSet>>;
 #[derive(Debug)]
 pub struct Session {
     identity: Identity,
+    labels: Labels,
     stream: String,
     counter: u64,
     phase: Phase,
@@ -190,10 +194,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// A new stream with a name that no other stream of this control plane had.
-    pub fn new(identity: Identity, stream: String) -> Self {
+    /// A new stream with a name that no other stream of this control plane had, of a proxy that
+    /// holds `labels`. Its targets are the share of such proxies.
+    pub fn new(identity: Identity, stream: String, labels: Labels) -> Self {
         Self {
             identity,
+            labels,
             stream,
             counter: 0,
             phase: Phase::Silent,
@@ -257,6 +263,8 @@ impl Session {
             admin_address: clip(hello.admin_address),
             listeners: views(hello.listeners),
             running: self.running.as_ref().map_or(Version::NONE, |running| running.version),
+            // Proxies did not always say so.
+            persisted: hello.persisted.unwrap_or(true),
         })));
         self.poisoned(hello.poisoned, &hello.poisoned_root, hello.poison_reason);
         self.send(to_proxy::Message::Welcome(v1::Welcome {
@@ -265,6 +273,7 @@ impl Session {
             parent_lineage: self.identity.parent.as_deref().unwrap_or_default().to_owned(),
             hash_key: self.identity.hash_key.0.to_vec().into(),
             schema,
+            labels: self.labels.to_strings(),
         }));
         self.phase = Phase::Ready;
     }

@@ -73,6 +73,7 @@ impl Acceptor {
         };
         let entry_point = &view.snapshot().entry_points[index];
         let (spec, state) = (Arc::clone(&entry_point.spec), &entry_point.state);
+        let own_tls = entry_point.tls.clone();
         let counters = state.of(worker.index());
         counters.accepted.bump();
         if !state.admit(spec.limits.connections) {
@@ -95,7 +96,7 @@ impl Acceptor {
             (peer, port, proto),
         ));
         if self.tls {
-            tokio::task::spawn_local(tls::serve(stream, client, spec));
+            tokio::task::spawn_local(tls::serve(stream, client, spec, own_tls));
         } else {
             tokio::task::spawn_local(http1::serve(stream, client, spec, true));
         }

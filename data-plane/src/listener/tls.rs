@@ -14,6 +14,7 @@ use std::{
 
 use lb_http::{Buffer, Transport};
 use lb_model::config::EntryPoint;
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -26,9 +27,15 @@ use crate::{
     server::{guard::Protocol, http1, http2},
 };
 
-/// Shakes hands and serves the connection. Without an agreement the client speaks HTTP/1.
-pub async fn serve(stream: TcpStream, client: Rc<Client>, spec: Arc<EntryPoint>) {
-    let Some(stream) = shake_hands(stream, &client, &spec).await else {
+/// Shakes hands and serves the connection, with `own` if the entry point has a configuration of
+/// its own. Without an agreement the client speaks HTTP/1.
+pub async fn serve(
+    stream: TcpStream,
+    client: Rc<Client>,
+    spec: Arc<EntryPoint>,
+    own: Option<Arc<ServerConfig>>,
+) {
+    let Some(stream) = shake_hands(stream, &client, &spec, own).await else {
         return;
     };
     let protocol = match stream.get_ref().1.alpn_protocol() {
@@ -46,8 +53,9 @@ async fn shake_hands(
     stream: TcpStream,
     client: &Rc<Client>,
     spec: &EntryPoint,
+    own: Option<Arc<ServerConfig>>,
 ) -> Option<Box<TlsStream<TcpStream>>> {
-    let acceptor = TlsAcceptor::from(Arc::clone(client.worker().tls()));
+    let acceptor = TlsAcceptor::from(own.unwrap_or_else(|| Arc::clone(client.worker().tls())));
     let limit = spec.timeouts.header.limit();
     let limit = limit.unwrap_or(Duration::from_mins(1));
     let lifecycle = Rc::clone(client.lifecycle());

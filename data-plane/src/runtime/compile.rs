@@ -5,15 +5,15 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use lb_model::config::{Config, Route, RouteTimeouts, Service};
+use lb_model::config::{Config, EntryPoint, Route, RouteTimeouts, Service};
 use lb_routing::{RouteEntry, RouteTable};
 use lb_upstream::{Cluster, PerWorker, SendLimits};
-use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, sign::CertifiedKey};
 
 use super::compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget};
 use crate::{
     stats::EntryPointState,
-    tls::resolver::{CertificateSet, InvalidKey, self_signed},
+    tls::{resolver::CertificateSet, showing},
 };
 
 /// What compiling needs beside the configuration; made once a process.
@@ -21,6 +21,8 @@ use crate::{
 pub struct CompileContext {
     pub(crate) workers: usize,
     pub(crate) fallback: Arc<CertifiedKey>,
+    /// How TLS is spoken where nothing else is said.
+    pub(crate) tls: Arc<ServerConfig>,
 }
 
 /// The kind of object that a fault is in.
@@ -59,14 +61,6 @@ impl fmt::Display for ObjectKind {
     }
 }
 
-impl CompileContext {
-    /// The context of a process with `workers` workers. Makes the certificate that clients get
-    /// when none is configured.
-    pub fn new(workers: usize) -> Result<Self, InvalidKey> {
-        Ok(Self { workers, fallback: self_signed()? })
-    }
-}
-
 /// Builds the running form of `config`; what equals its counterpart in `previous` is reused with
 /// all that hangs on it.
 pub fn compile(
@@ -78,6 +72,7 @@ pub fn compile(
     let mut faults = Vec::new();
     let clusters = clusters(config, previous, context, &mut faults);
     let (routes, mut entries) = routes(config, &clusters, previous, context, &mut faults);
+    let certificates = certificates(config, previous, context, &mut faults);
     let entry_points = config
         .entry_points
         .iter()
@@ -90,22 +85,10 @@ pub fn compile(
                 spec: Arc::clone(spec),
                 table: RouteTable::build(entries.remove(name.as_str()).unwrap_or_default()),
                 state: kept.unwrap_or_else(|| Arc::new(EntryPointState::new(context.workers))),
+                tls: own_tls(config, spec, &certificates, context),
             }
         })
         .collect();
-    let certificates = CertificateSet::build(
-        &config.certificates,
-        previous.map(|previous| &*previous.certificates),
-        &context.fallback,
-    );
-    let certificates = certificates.unwrap_or_else(|errors| {
-        faults.extend(errors.into_iter().map(|(name, error)| CompileError {
-            kind: ObjectKind::Certificate,
-            name,
-            message: error.to_string(),
-        }));
-        CertificateSet::empty(&context.fallback)
-    });
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -116,6 +99,41 @@ pub fn compile(
         clusters,
         certificates: Arc::new(certificates),
     })
+}
+
+fn certificates(
+    config: &Config,
+    previous: Option<&CompiledSnapshot>,
+    context: &CompileContext,
+    faults: &mut Vec<CompileError>,
+) -> CertificateSet {
+    let previous = previous.map(|previous| &*previous.certificates);
+    let built = CertificateSet::build(&config.certificates, previous, &context.fallback);
+    built.unwrap_or_else(|errors| {
+        faults.extend(errors.into_iter().map(|(name, error)| CompileError {
+            kind: ObjectKind::Certificate,
+            name,
+            message: error.to_string(),
+        }));
+        CertificateSet::empty(&context.fallback)
+    })
+}
+
+/// How an entry point speaks TLS that shows some certificates only, the first of them to clients
+/// without a matching server name.
+fn own_tls(
+    config: &Config,
+    spec: &EntryPoint,
+    all: &CertificateSet,
+    context: &CompileContext,
+) -> Option<Arc<ServerConfig>> {
+    let tls = spec.tls.as_ref()?;
+    let first = config.certificates.get(tls.certificates.as_ref()?.first()?)?;
+    let shown = config.certificates.iter().filter(|(name, _)| tls.shows(name));
+    let shown = shown.map(|(name, certificate)| (name.clone(), Arc::clone(certificate))).collect();
+    // What is in `all` is loaded; what is not was reported there.
+    let shown = CertificateSet::build(&shown, Some(all), &context.fallback).ok()?;
+    Some(showing(&context.tls, shown.with_default(first)))
 }
 
 fn clusters(

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use lb_model::config::EntryPoint;
 use lb_routing::RouteTable;
 use lb_upstream::{Cluster, PerWorker, SendLimits};
+use rustls::ServerConfig;
 
 use crate::{
     stats::{EntryPointState, RouteCounters},
@@ -32,6 +33,8 @@ pub struct CompiledEntryPoint {
     pub(crate) spec: Arc<EntryPoint>,
     pub(crate) table: RouteTable<usize>,
     pub(crate) state: Arc<EntryPointState>,
+    /// How TLS is spoken here, where it differs from the rest.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// What a route leads to.

@@ -28,7 +28,7 @@ use crate::{
     listener,
     stats::{EntryPointState, ListenerStats, RouteStats, RuntimeStats, reasons},
     tls::{
-        resolver::{CertificateResolver, CertificateSet, InvalidKey},
+        resolver::{CertificateResolver, CertificateSet, InvalidKey, self_signed},
         server_config,
     },
     workers::{Command, Shared, WorkerHandle},
@@ -122,10 +122,11 @@ impl Runtime {
     /// to end, run on the tokio runtime this is called on.
     pub fn start(options: RuntimeOptions) -> Result<Self, StartError> {
         let workers = options.workers.max(1);
-        let context = CompileContext::new(workers)?;
-        let certificates = Arc::new(CertificateSet::empty(&context.fallback));
+        let fallback = self_signed()?;
+        let certificates = Arc::new(CertificateSet::empty(&fallback));
         let resolver = Arc::new(CertificateResolver::new(Arc::clone(&certificates)));
         let tls = Arc::new(server_config(Arc::clone(&resolver))?);
+        let context = CompileContext { workers, fallback, tls: Arc::clone(&tls) };
         let empty = CompiledSnapshot::empty(certificates);
         let shared = Arc::new(Shared::new(empty, tls, workers));
         let workers = (0..workers)

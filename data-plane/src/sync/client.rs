@@ -96,7 +96,8 @@ impl Client {
         let (answers, stream) = mpsc::channel(QUEUE);
         let mut session = Session::new(self.identity.clone(), self.running.clone())
             .with_poisoned(self.applier.poisoned())
-            .with_listeners(self.applier.listeners());
+            .with_listeners(self.applier.listeners())
+            .with_persisted(self.applier.is_persisted());
         for output in session.handle(Input::Connected) {
             if let Output::Send(message) = output
                 && answers.send(message).await.is_err()

@@ -18,6 +18,7 @@ use lb_model::{
     Resource, ResourceKey, ResourceKind, ResourceSet, Version,
     resource::{Digest, HashKey},
     seal::{SealError, SealKey},
+    value::Labels,
 };
 use lb_proto::v1;
 use prost::Message;
@@ -183,6 +184,7 @@ fn encode(running: &Running) -> Vec<u8> {
         hash_key: running.resources.hash_key().0.to_vec().into(),
         root: running.resources.root().0.to_vec().into(),
         resources: resources.collect(),
+        labels: running.labels.to_strings(),
     };
     message.encode_to_vec()
 }
@@ -226,9 +228,11 @@ fn decode(payload: &[u8]) -> Option<Running> {
         resources.insert(key, resource);
     }
     let set = ResourceSet::new(hash_key, resources);
+    let labels = Labels::grant(&message.labels).ok()?;
     (Some(set.root()) == Digest::from_slice(&message.root)).then(|| Running {
         lineage: message.lineage.into(),
         version: Version(message.version),
+        labels,
         resources: Arc::new(set),
     })
 }

@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lb_model::{
     Resource, ResourceKey, ResourceKind, ResourceSet, Version,
     resource::{Delta, Digest, HashKey},
+    value::Labels,
 };
 use lb_proto::v1::{self, ErrorCode, Stage, from_proxy, to_proxy};
 
@@ -29,6 +30,8 @@ pub struct Running {
     pub lineage: Arc<str>,
     /// Which version.
     pub version: Version,
+    /// The labels for which it was given: proxies with others may have another share of it.
+    pub labels: Labels,
     /// Its content.
     pub resources: Arc<ResourceSet>,
 }
@@ -92,6 +95,7 @@ pub struct Identity {
 struct Welcome {
     lineage: Arc<str>,
     hash_key: HashKey,
+    labels: Labels,
 }
 
 /// A push of which chunks arrived.
@@ -116,6 +120,7 @@ pub struct Session {
     applying: Option<Candidate>,
     poisoned: Option<Content>,
     listeners: Vec<v1::Listener>,
+    persisted: bool,
     out: Vec<Output>,
 }
 
@@ -143,6 +148,7 @@ impl Session {
             applying: None,
             poisoned: None,
             listeners: Vec::new(),
+            persisted: true,
             out: Vec::new(),
         }
     }
@@ -158,6 +164,13 @@ impl Session {
     #[must_use]
     pub fn with_listeners(mut self, listeners: Vec<v1::Listener>) -> Self {
         self.listeners = listeners;
+        self
+    }
+
+    /// The same, on a proxy that knows whether what serves would survive a restart.
+    #[must_use]
+    pub const fn with_persisted(mut self, persisted: bool) -> Self {
+        self.persisted = persisted;
         self
     }
 
@@ -206,6 +219,7 @@ impl Session {
             running_root: running.map(root).unwrap_or_default(),
             admin_address: self.identity.admin_address.clone(),
             listeners: self.listeners.clone(),
+            persisted: running.map(|_| self.persisted),
             poisoned: self.poisoned.as_ref().map(|content| v1::Version {
                 lineage: content.lineage.clone(),
                 number: content.version.0,
@@ -244,6 +258,10 @@ impl Session {
         let Ok(hash_key) = <[u8; 32]>::try_from(&welcome.hash_key[..]) else {
             return self.close("the control plane's hash key is not 32 bytes".to_owned());
         };
+        let labels = match Labels::grant(&welcome.labels) {
+            Ok(labels) => labels,
+            Err(error) => return self.close(format!("the control plane says that {error}")),
+        };
         if let Some(running) = &self.running {
             let ours = &*running.lineage;
             let known = welcome.lineage == ours || welcome.parent_lineage == ours;
@@ -259,8 +277,8 @@ impl Session {
                 return self.close(message);
             }
         }
-        self.welcome =
-            Some(Welcome { lineage: welcome.lineage.into(), hash_key: HashKey(hash_key) });
+        let lineage = welcome.lineage.into();
+        self.welcome = Some(Welcome { lineage, hash_key: HashKey(hash_key), labels });
     }
 
     fn inventory(&mut self) {
@@ -388,18 +406,21 @@ impl Session {
         let next = Running {
             lineage: Arc::clone(&welcome.lineage),
             version: assembly.version,
+            labels: welcome.labels.clone(),
             resources: Arc::new(set),
         };
         self.check_progress(&next)?;
         Ok(Candidate { nonce: assembly.nonce, next })
     }
 
-    /// Refuses to go back, or to give one number two contents.
+    /// Refuses to go back, or to give one number two contents. With other labels than before, a
+    /// proxy may get another share of the version that it has.
     fn check_progress(&self, next: &Running) -> Result<(), Refusal> {
         let Some(running) = &self.running else { return Ok(()) };
         let backwards = running.lineage == next.lineage
             && (next.version < running.version
                 || (next.version == running.version
+                    && next.labels == running.labels
                     && next.resources.root() != running.resources.root()));
         if backwards {
             let message = format!(
@@ -421,6 +442,7 @@ impl Session {
                 Running {
                     lineage: Arc::clone(&welcome.lineage),
                     version: Version(version.number),
+                    labels: welcome.labels.clone(),
                     resources: Arc::clone(&running.resources),
                 }
             });

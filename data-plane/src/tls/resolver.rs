@@ -85,6 +85,16 @@ impl CertificateSet {
         Ok(set)
     }
 
+    /// The same, with one of its certificates for clients without a matching server name.
+    #[must_use]
+    pub fn with_default(mut self, certificate: &Certificate) -> Self {
+        let found = self.loaded.iter().find(|(loaded, _)| **loaded == *certificate);
+        if let Some((_, key)) = found {
+            self.default = Arc::clone(key);
+        }
+        self
+    }
+
     /// The certificate for a server name, or the default.
     pub fn find(&self, server_name: Option<&str>) -> &Arc<CertifiedKey> {
         server_name.and_then(|name| self.named(name)).unwrap_or(&self.default)
@@ -121,7 +131,13 @@ impl CertificateResolver {
 
 impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.0.load().find(hello.server_name())))
+        self.0.load().resolve(hello)
+    }
+}
+
+impl ResolvesServerCert for CertificateSet {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(self.find(hello.server_name())))
     }
 }
 

@@ -7,6 +7,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use lb_model::{config::Tls, value::CertificateName};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -170,4 +171,32 @@ async fn tls_picks_protocol_and_certificate() {
     // A name without a certificate gets the one that nobody trusts, and that is counted.
     assert!(connect(address, "other.test", &both, &[]).await.is_err());
     proxy.until("the failure is counted", |stats| stats.listeners[0].handshake_errors == 1).await;
+}
+
+#[tokio::test]
+async fn an_entry_point_shows_only_the_certificates_it_names() {
+    let origin = Origin::saying("hello").await;
+    let (one, two) = (certified("one.test"), certified("two.test"));
+    let yaml = simple(origin.address, ", tls: {}", "");
+    let showing = |names: &[&str]| {
+        let mut config = config(&yaml, &[("one", &one), ("two", &two)]);
+        let names = names.iter().map(|name| CertificateName::parse(name).unwrap()).collect();
+        let web = config.entry_points.values_mut().next().unwrap();
+        Arc::make_mut(web).tls = Some(Tls { certificates: Some(names) });
+        config
+    };
+    let mut proxy = Proxy::with(showing(&["two"])).await;
+    let both = [&one, &two];
+    let stream = connect(proxy.web(), "two.test", &both, &[]).await.unwrap();
+    assert_eq!(leaf(&stream), *two.cert.der());
+    // The first of the list is for those who ask for another.
+    let error = connect(proxy.web(), "one.test", &both, &[]).await.unwrap_err();
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+
+    // The list is part of the snapshot: the listener stays.
+    let address = proxy.web();
+    proxy.install(showing(&["one", "two"])).await.unwrap();
+    assert_eq!(proxy.web(), address);
+    let stream = connect(address, "one.test", &both, &[]).await.unwrap();
+    assert_eq!(leaf(&stream), *one.cert.der());
 }

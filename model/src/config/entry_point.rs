@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::value::{ByteSize, Duration, ListenAddress};
+use crate::value::{ByteSize, CertificateName, Duration, ListenAddress};
 
 /// An address, what is spoken there and within which limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,10 +21,21 @@ pub struct EntryPoint {
     pub trusted_ips: Vec<IpNet>,
 }
 
-/// TLS on an entry point. It has no settings of its own yet: versions 1.2 and 1.3, ALPN `h2` and
-/// `http/1.1`, certificates by server name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tls {}
+/// TLS on an entry point: versions 1.2 and 1.3, ALPN `h2` and `http/1.1`, certificates by server
+/// name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// Which certificates clients may see, never empty, the first also without a matching server
+    /// name; every one when absent.
+    pub certificates: Option<Vec<CertificateName>>,
+}
+
+impl Tls {
+    /// Whether clients may see a certificate.
+    pub fn shows(&self, certificate: &CertificateName) -> bool {
+        self.certificates.as_ref().is_none_or(|listed| listed.contains(certificate))
+    }
+}
 
 /// How long clients of an entry point may take. Zero means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

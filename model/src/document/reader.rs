@@ -12,7 +12,7 @@ use crate::{
     rule::Rule,
     value::{
         BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
-        ListenAddress, RouteName, Secret, ServiceName, Weight,
+        Label, ListenAddress, RouteName, Secret, ServiceName, Weight,
     },
     yaml::{Entry, Node, Position, Value},
 };
@@ -109,7 +109,6 @@ impl<'a> Reader<'a> {
             let near = nearest(key, keys.iter().chain(later).copied());
             let help = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None if keys.is_empty() => "no key is known here; write {}".to_owned(),
                 None => format!("known keys here: {}", keys.join(", ")),
             };
             self.report(
@@ -312,6 +311,7 @@ leaves!(
     CertificateName,
     Duration,
     EntryPointName,
+    Label,
     ListenAddress,
     RouteName,
     ServiceName,

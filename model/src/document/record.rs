@@ -28,7 +28,6 @@ macro_rules! record {
                 const KEYS: &[&str] = &[$(stringify!($field)),*];
                 const LATER: &[&str] = &[$($(stringify!($later)),+)?];
                 let entries = reader.map(node)?;
-                #[allow(unused_mut, reason = "a map without keys yet changes nothing")]
                 let mut record = Self { at: reader.at(node), ..Self::default() };
                 for entry in entries {
                     match entry.key.as_str() {

@@ -6,8 +6,8 @@ use super::{Faults, defaults};
 use crate::{
     config::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Objects, Tls},
     diagnostic::code,
-    document::{self, Document, Spanned},
-    value::{ByteSize, Duration, EntryPointName},
+    document::{self, Document, Spanned, nearest},
+    value::{ByteSize, CertificateName, Duration, EntryPointName, Label, Labels},
 };
 
 /// What a request line or a head may be given at most: a proxy keeps it in memory.
@@ -29,6 +29,7 @@ impl Faults<'_> {
             // Looked at first: all faults are wanted, also beside an address that is wrong.
             let timeouts = self.entry_point_timeouts(written.timeouts.as_ref());
             let limits = self.limits(written.limits.as_ref());
+            let tls = written.tls.as_ref().map(|tls| self.tls(document, tls));
             let Some(address) = &written.address else {
                 if written.faulty.contains(&"address") {
                     continue;
@@ -36,17 +37,19 @@ impl Faults<'_> {
                 self.missing("entry_points", name, "address", "address: \"0.0.0.0:8000\"");
                 continue;
             };
-            let taken = entry_points
-                .iter()
-                .find(|(_, other)| other.address == address.value && address.value.0.port() != 0);
+            let taken = entry_points.iter().find(|(other, made)| {
+                made.address == address.value
+                    && address.value.0.port() != 0
+                    && !run_apart(document, other, written)
+            });
             if let Some((other, _)) = taken {
                 let message = format!("{} is the address of `{other}` already", address.value);
-                let help = "give one of the two another port";
+                let help = "give one of the two another port, or `proxies` of its own to each";
                 self.error(address.at, code::ADDRESS_TAKEN, message, help);
             }
             let entry_point = EntryPoint {
                 address: address.value,
-                tls: written.tls.as_ref().map(|_| Tls {}),
+                tls,
                 timeouts,
                 limits,
                 keep_alive: keep_alive(written.keep_alive.as_ref()),
@@ -61,6 +64,70 @@ impl Faults<'_> {
         }
         self.path.clear();
         entry_points
+    }
+
+    /// Which proxies run which entry point, where that is said.
+    pub(super) fn placement(&mut self, document: &Document) -> BTreeMap<EntryPointName, Labels> {
+        let mut placement = BTreeMap::new();
+        for (name, written) in document.entry_points.iter().flatten() {
+            let Some(listed) = &written.proxies else { continue };
+            self.path =
+                ["entry_points", name.value.as_str(), "proxies"].map(str::to_owned).to_vec();
+            let labels = self.distinct(listed);
+            if listed.is_empty() {
+                let message = "no proxy would run the entry point".to_owned();
+                let help = "name a label, or leave the key out to run it on every proxy";
+                self.error(written.at, code::EMPTY, message, help);
+            }
+            placement.insert(name.value.clone(), labels.into_iter().collect());
+        }
+        self.path.clear();
+        placement
+    }
+
+    fn tls(&mut self, document: &Document, written: &document::Tls) -> Tls {
+        let Some(listed) = &written.certificates else { return Tls::default() };
+        let known: Vec<&str> =
+            document.certificates.iter().flatten().map(|(name, _)| name.value.as_str()).collect();
+        let certificates = self.within("tls", |faults| {
+            faults.within("certificates", |faults| {
+                for name in listed {
+                    let wanted = name.value.as_str();
+                    if !known.contains(&wanted) {
+                        let help = match nearest(wanted, known.iter().copied()) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None => "add it to the certificates map".to_owned(),
+                        };
+                        let message = format!("there is no certificate `{wanted}`");
+                        faults.error(name.at, code::UNKNOWN_REFERENCE, message, help);
+                    }
+                }
+                if listed.is_empty() {
+                    let message = "clients would see no certificate".to_owned();
+                    let help = "name one, or leave the key out to show every one";
+                    faults.error(written.at, code::EMPTY, message, help);
+                }
+                faults.distinct::<CertificateName>(listed)
+            })
+        });
+        Tls { certificates: Some(certificates) }
+    }
+
+    /// The values of a list in which none may stand twice.
+    fn distinct<T: Clone + PartialEq + std::fmt::Display>(
+        &mut self,
+        listed: &[Spanned<T>],
+    ) -> Vec<T> {
+        let mut distinct: Vec<T> = Vec::with_capacity(listed.len());
+        for Spanned { value, at } in listed {
+            if distinct.contains(value) {
+                let message = format!("`{value}` is listed already");
+                self.error(*at, code::DUPLICATE_REFERENCE, message, "remove it");
+            } else {
+                distinct.push(value.clone());
+            }
+        }
+        distinct
     }
 
     fn entry_point_timeouts(
@@ -129,6 +196,18 @@ impl Faults<'_> {
         }
         written.value
     }
+}
+
+/// Whether both entry points say which proxies run them, and share no label: then they may share
+/// an address. A proxy that holds labels of both refuses it.
+fn run_apart(document: &Document, other: &EntryPointName, written: &document::EntryPoint) -> bool {
+    let labels = |written: &document::EntryPoint| -> Option<Labels> {
+        let listed = written.proxies.as_ref()?;
+        Some(listed.iter().map(|label: &Spanned<Label>| label.value.clone()).collect())
+    };
+    let mut all = document.entry_points.iter().flatten();
+    let other = all.find(|(name, _)| name.value == *other).and_then(|(_, other)| labels(other));
+    matches!((other, labels(written)), (Some(one), Some(two)) if !one.meets(&two))
 }
 
 fn keep_alive(written: Option<&document::KeepAlive>) -> KeepAlive {

@@ -216,6 +216,15 @@ impl Faults<'_> {
                 self.warn(name.at, code::UNUSED, message, "name it in a service, or remove it");
             }
         }
+        for (name, _) in document.certificates.iter().flatten() {
+            let mut tls = config.entry_points.values().filter_map(|made| made.tls.as_ref());
+            if !tls.any(|tls| tls.shows(&name.value)) {
+                self.path = vec!["certificates".to_owned(), name.value.to_string()];
+                let message = "no entry point shows this certificate".to_owned();
+                let help = "show it at an entry point with `tls`, or remove it";
+                self.warn(name.at, code::UNUSED, message, help);
+            }
+        }
         self.path.clear();
     }
 
@@ -224,7 +233,8 @@ impl Faults<'_> {
             return;
         }
         for (name, written) in document.entry_points.iter().flatten() {
-            if let Some(tls) = &written.tls {
+            // Of a list, the first is the default.
+            if let Some(tls) = written.tls.as_ref().filter(|tls| tls.certificates.is_none()) {
                 self.path = vec!["entry_points".to_owned(), name.value.to_string(), "tls".into()];
                 let message =
                     "clients without a matching server name get a self-signed certificate";

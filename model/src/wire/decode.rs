@@ -98,6 +98,15 @@ impl Decoder<'_> {
                 }
             }
         }
+        for (name, entry_point) in &config.entry_points {
+            let tls = entry_point.tls.as_ref();
+            for certificate in tls.and_then(|tls| tls.certificates.as_ref()).into_iter().flatten() {
+                if !config.certificates.contains_key(certificate) {
+                    let key = ResourceKey { kind: ResourceKind::EntryPoint, name: name.to_arc() };
+                    dangling.push((key, format!("there is no certificate `{certificate}`")));
+                }
+            }
+        }
         for (name, route) in &config.routes {
             let key = || ResourceKey { kind: ResourceKind::Route, name: name.to_arc() };
             if !config.services.contains_key(&route.service) {
@@ -175,9 +184,13 @@ fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
         256..=0x10_0000 => Ok(ByteSize(bytes)),
         _ => Err(format!("{field}: {bytes} bytes is out of range")),
     };
+    let certificates = match message.certificates.as_slice() {
+        [] => None,
+        listed => Some(names(listed, CertificateName::parse, "certificates")?),
+    };
     Ok(EntryPoint {
         address: ListenAddress::parse(&message.address).map_err(text)?,
-        tls: message.tls.then_some(Tls {}),
+        tls: message.tls.then_some(Tls { certificates }),
         timeouts: EntryPointTimeouts {
             header: positive("header time-out", message.header_timeout_ms)?,
             idle: positive("idle time-out", message.idle_timeout_ms)?,

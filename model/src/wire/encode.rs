@@ -20,6 +20,11 @@ pub(super) fn entry_point(object: &EntryPoint) -> v1::EntryPoint {
         max_requests: keep_alive.max_requests,
         max_connection_time_ms: keep_alive.max_time.as_millis(),
         trusted_ips: trusted_ips.iter().map(ToString::to_string).collect(),
+        certificates: tls
+            .iter()
+            .flat_map(|tls| tls.certificates.iter().flatten())
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 

@@ -56,6 +56,24 @@ fn what_did_not_change_is_shared_with_the_previous_configuration() {
 }
 
 #[test]
+fn a_part_is_encoded_like_a_whole_and_shares_what_is_the_same() {
+    let whole = config(&WHOLE.replace("trusted_ips", "proxies: [edge], trusted_ips"));
+    let set = encode(&whole, KEY);
+    let part = whole.for_proxies(&crate::value::Labels::default());
+    let shared = encode_part(&part, (&whole, &set));
+    assert_eq!(shared, encode(&part, KEY));
+    let body = |set: &ResourceSet, kind, name: &str| {
+        let key = ResourceKey { kind, name: name.into() };
+        set.get(&key).map(|resource| resource.body().clone())
+    };
+    let backend = |set| body(set, ResourceKind::Backend, "a").unwrap().as_ptr();
+    assert_eq!(backend(&shared), backend(&set), "one body in memory");
+    let route = |set| body(set, ResourceKind::Route, "shop").unwrap();
+    assert_ne!(route(&shared), route(&set), "on fewer entry points");
+    assert_eq!(body(&shared, ResourceKind::EntryPoint, "web"), None);
+}
+
+#[test]
 fn a_reference_that_leads_nowhere_is_named() {
     let set = encode(&config(WHOLE), KEY);
     let resources = set

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use lb_model::{Config, Resource, resource::HashKey};
+use lb_model::{Resource, resource::HashKey};
 
 use super::*;
 use crate::snapshot::Differences;
@@ -25,7 +25,6 @@ fn target(version: u64, routes: &[(&str, &str)]) -> Arc<Target> {
     };
     Arc::new(Target {
         snapshot: Arc::new(snapshot),
-        config: Arc::new(Config::default()),
         committed_at: Timestamp::UNIX_EPOCH,
         attempt: 0,
         differences: Differences::default(),
@@ -34,7 +33,7 @@ fn target(version: u64, routes: &[(&str, &str)]) -> Arc<Target> {
 
 fn session() -> Session {
     let identity = Identity { lineage: "L".into(), parent: None, hash_key: KEY };
-    Session::new(identity, "s".into())
+    Session::new(identity, "s".into(), Labels::default())
 }
 
 fn hello(running: Option<(u64, Digest)>) -> Input {

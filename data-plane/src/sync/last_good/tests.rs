@@ -10,7 +10,8 @@ fn running(version: u64, bodies: &[&str]) -> Running {
         (key, resource)
     });
     let resources = Arc::new(ResourceSet::new(hash_key, resources.collect()));
-    Running { lineage: "L".into(), version: Version(version), resources }
+    let labels = Labels::grant(&["edge"]).unwrap();
+    Running { lineage: "L".into(), version: Version(version), labels, resources }
 }
 
 fn store() -> (tempfile::TempDir, LastGood) {

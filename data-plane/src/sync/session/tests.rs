@@ -58,7 +58,8 @@ fn identity() -> Identity {
 /// A session that runs `routes` as version 5 and is welcome.
 fn running(routes: &[(&str, &str)]) -> Session {
     let resources = Arc::new(set(routes));
-    let running = Running { lineage: "L".into(), version: Version(5), resources };
+    let labels = Labels::default();
+    let running = Running { lineage: "L".into(), version: Version(5), labels, resources };
     let mut session = Session::new(identity(), Some(running));
     session.handle(Input::Connected);
     assert_eq!(session.handle(welcome("L")), []);
@@ -173,7 +174,8 @@ fn a_new_number_for_the_same_content_moves_no_content() {
 #[test]
 fn a_foreign_lineage_is_declined_unless_an_operator_adopts_it() {
     let resources = Arc::new(set(&[]));
-    let old = Running { lineage: "OLD".into(), version: Version(5), resources };
+    let labels = Labels::default();
+    let old = Running { lineage: "OLD".into(), version: Version(5), labels, resources };
     let mut session = Session::new(identity(), Some(old.clone()));
     let out = session.handle(welcome("L"));
     assert!(
@@ -213,5 +215,43 @@ proptest::proptest! {
         let mut session = running(&[]);
         session.handle(message(to_proxy::Message::Push(push)));
         proptest::prop_assert_eq!(session.running().unwrap().version, Version(5));
+    }
+}
+
+#[test]
+fn a_hello_says_whether_what_runs_would_survive() {
+    let hello = |session: &mut Session| {
+        let out = session.handle(Input::Connected);
+        let Some(Output::Send(v1::FromProxy { message: Some(from_proxy::Message::Hello(hello)) })) =
+            out.into_iter().next()
+        else {
+            panic!("no hello")
+        };
+        hello.persisted
+    };
+    assert_eq!(hello(&mut Session::new(identity(), None)), None, "nothing runs");
+    for persisted in [true, false] {
+        let mut session = running(&[("a", "1")]).with_persisted(persisted);
+        assert_eq!(hello(&mut session), Some(persisted));
+    }
+}
+
+#[test]
+fn another_share_of_the_same_version_is_taken_with_other_labels_only() {
+    let before = running(&[("a", "1")]).running().cloned();
+    for (labels, is_taken) in [(vec![], false), (vec!["edge".to_owned()], true)] {
+        let mut session = Session::new(identity(), before.clone());
+        let Input::Message(v1::ToProxy { message: Some(to_proxy::Message::Welcome(welcome)) }) =
+            welcome("L")
+        else {
+            panic!()
+        };
+        session.handle(message(to_proxy::Message::Welcome(v1::Welcome { labels, ..welcome })));
+        let out = session.handle(message(to_proxy::Message::Push(push(5, &[("b", "1")]))));
+        let taken = out.iter().find_map(|output| match output {
+            Output::Apply(candidate) => Some(candidate.next.labels.to_strings()),
+            _ => None,
+        });
+        assert_eq!(taken, is_taken.then(|| vec!["edge".to_owned()]), "{out:?}");
     }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn count(
         lanes.send(WARM_UP).await?;
         counter.begin(pid).await?;
         let sent = lanes.send(requests).await?;
-        let instructions = counter.end(pid).await? as f64 / f64::from(sent);
+        let instructions = counter.end(pid, protocol.name()).await? as f64 / f64::from(sent);
         say(&format!(
             "{}: {instructions:.0} instructions, {system_calls:.2} system calls a request",
             protocol.name()
@@ -123,8 +123,9 @@ impl Instructions {
         self.tell(pid, &["zero"]).await
     }
 
-    /// The instructions since [`begin`](Self::begin).
-    pub(crate) async fn end(&self, pid: Pid) -> Result<u64> {
+    /// The instructions since [`begin`](Self::begin). Where they were spent is kept as
+    /// `NAME.callgrind`.
+    pub(crate) async fn end(&self, pid: Pid, name: &str) -> Result<u64> {
         self.tell(pid, &["dump"]).await?;
         self.tell(pid, &["instrumentation", "off"]).await?;
         let mut total = None;
@@ -133,7 +134,7 @@ impl Instructions {
             // Each dump has a number; the file without is written at the end.
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out.")) {
                 total = Some(total.unwrap_or(0) + callgrind_total(&fs::read_to_string(&path)?)?);
-                fs::remove_file(&path)?;
+                fs::rename(&path, self.directory.join(name).with_extension("callgrind"))?;
             }
         }
         total.context("callgrind wrote nothing")

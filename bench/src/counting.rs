@@ -55,8 +55,7 @@ pub(crate) trait Countable {
     async fn end(&mut self) -> Result<()>;
 }
 
-/// Counts what a request costs, first under strace, then under callgrind, and leaves profiles in
-/// `directory`.
+/// Counts what a request costs, first under strace, then under callgrind.
 pub(crate) async fn count(
     counted: &mut impl Countable,
     directory: &Path,
@@ -82,8 +81,7 @@ pub(crate) async fn count(
         lanes.send(WARM_UP).await?;
         counter.begin(pid).await?;
         let sent = lanes.send(requests).await?;
-        let profile = directory.join(format!("{}.callgrind", protocol.name()));
-        let instructions = counter.end(pid, &profile).await? as f64 / f64::from(sent);
+        let instructions = counter.end(pid, protocol.name()).await? as f64 / f64::from(sent);
         say(&format!(
             "{}: {instructions:.0} instructions, {system_calls:.2} system calls a request",
             protocol.name()
@@ -125,9 +123,9 @@ impl Instructions {
         self.tell(pid, &["zero"]).await
     }
 
-    /// The instructions since [`begin`](Self::begin). Where they were spent, function by function,
-    /// is put into the file `profile`, for `callgrind_annotate`.
-    pub(crate) async fn end(&self, pid: Pid, profile: &Path) -> Result<u64> {
+    /// The instructions since [`begin`](Self::begin). Where they were spent is kept as
+    /// `NAME.callgrind`.
+    pub(crate) async fn end(&self, pid: Pid, name: &str) -> Result<u64> {
         self.tell(pid, &["dump"]).await?;
         self.tell(pid, &["instrumentation", "off"]).await?;
         let mut total = None;
@@ -135,10 +133,8 @@ impl Instructions {
             let path = entry?.path();
             // Each dump has a number; the file without is written at the end.
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("out.")) {
-                let text = fs::read_to_string(&path)?;
-                total = Some(total.unwrap_or(0) + callgrind_total(&text)?);
-                fs::write(profile, text)?;
-                fs::remove_file(&path)?;
+                total = Some(total.unwrap_or(0) + callgrind_total(&fs::read_to_string(&path)?)?);
+                fs::rename(&path, self.directory.join(name).with_extension("callgrind"))?;
             }
         }
         total.context("callgrind wrote nothing")

@@ -184,9 +184,8 @@ impl Judgement {
             let _ = write!(
                 text,
                 "  A request costs more than {tolerance} % more than {} says. Find the cause: \
-                 `cargo xtask bench gate --keep` on the commit before and on this one, and \
-                 `valgrind --tool=callgrind` shows which functions grew. If it is worth it, \
-                 record it with `cargo xtask bench gate --bless` and say why in the commit.",
+                 with `--keep`, here and on the commit before, `callgrind_annotate` shows from \
+                 callgrind/*.callgrind which functions grew. If it is worth it, record it with `cargo xtask bench gate --bless` and say why in the commit.",
                 file.display()
             );
         } else if self.0.iter().any(|change| change.share() < -TOLERANCE) {

@@ -253,7 +253,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn some() -> Comparison {
         let mut all = Comparison::default();
-        all.facts.push(("rounds", "2".to_owned()));
+        all.facts.push(("rounds", "2 rounds".to_owned()));
         let mut add = |name: &str, is_reference, values: &[f64]| {
             let contender = Contender { name: name.to_owned(), is_reference };
             for value in values {

@@ -59,7 +59,7 @@ pub(super) fn svg(comparison: &Comparison) -> String {
     let legend = "shorter is better; the dashed line is the best peer; thin lines are the range";
     text(&mut out, (MARGIN, 58.0), "fact", legend);
     let facts: Vec<_> =
-        ["versions", "rounds"].iter().filter_map(|what| comparison.fact(what)).collect();
+        ["versions", "measured"].iter().filter_map(|what| comparison.fact(what)).collect();
     text(&mut out, (MARGIN, 76.0), "fact", &facts.join("; "));
     let mut top = HEADER;
     for (row, height) in rows.iter().zip(&heights) {

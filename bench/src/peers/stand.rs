@@ -125,7 +125,7 @@ impl<'a> Stand<'a> {
             versions.push(format!("{} {}", peer.name(), peer.version(&self.folder).await?));
         }
         Ok(vec![
-            ("rounds", format!("{} of {} s", self.settings.rounds, self.settings.seconds)),
+            ("measured", format!("{} rounds of {} s", self.settings.rounds, self.settings.seconds)),
             ("processors", format!("proxy on {proxy:?}, all else on {others:?}")),
             ("kernel", kernel.release().to_string_lossy().into_owned()),
             ("load", format!("{} before the first round", load_average())),
@@ -179,7 +179,11 @@ impl<'a> Stand<'a> {
         if let Kind::Lb(routes) = kind {
             let subject = self.subject(routes)?;
             if running.is_ok() {
-                subject.end().await?;
+                if let Err(error) = subject.end().await {
+                    // The next one must not find it still there.
+                    subject.process().kill();
+                    return sample.and(Err(error));
+                }
             } else {
                 subject.process().kill();
             }

@@ -32,6 +32,7 @@ const IMPORTS: [(&str, &[&str]); 14] = [
     ("lbctl", &["lb-model", "lb-routing"]),
     ("lb-bench", &["lb-data-plane", "lb-model", "lb-proto"]),
     ("lb-bench-pingora", &[]),
+    ("lb-fuzz", &["lb-http"]),
     ("xtask", &[]),
     (
         "lb-tests",

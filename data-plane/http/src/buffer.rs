@@ -16,8 +16,9 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Bytes of a buffer. Large bodies take fewer calls the larger it is.
-pub const SIZE: usize = 64 << 10;
+/// Bytes of a buffer. Large bodies take fewer calls the larger it is; 64 KiB of a body and the head
+/// before it fit.
+pub const SIZE: usize = 68 << 10;
 
 /// Buffers that a thread keeps for the next connection.
 const KEPT: usize = 64;

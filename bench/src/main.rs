@@ -20,6 +20,7 @@ mod process;
 mod pushes;
 mod report;
 mod rotation;
+mod soak;
 mod subject;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -46,6 +47,8 @@ enum Benchmark {
     Outage(outage::Settings),
     /// Many commits in a row, with listeners and certificates, under load
     Pushes(pushes::Settings),
+    /// A steady load on one proxy for long
+    Soak(soak::Settings),
     /// A large fleet of simulated proxies on one control plane
     Fleet(fleet::Settings),
     /// Instructions and system calls of a request, held against a baseline
@@ -121,6 +124,9 @@ async fn measure(benchmark: Benchmark) -> Result<(Outcome, Option<PathBuf>)> {
         }
         Benchmark::Pushes(settings) => {
             (Box::pin(pushes::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Soak(settings) => {
+            (Box::pin(soak::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Fleet(settings) => {
             (Box::pin(fleet::run(&settings)).await?.into(), settings.common.json)

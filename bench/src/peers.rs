@@ -9,7 +9,7 @@
 mod client;
 mod comparison;
 mod configuration;
-mod generator;
+pub(crate) mod generator;
 mod peer;
 mod plot;
 mod scenario;

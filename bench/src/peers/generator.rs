@@ -26,11 +26,11 @@ pub(super) struct Wrk<'a> {
 
 /// What became of the requests.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Answered well.
-    pub(super) requests: u64,
+    pub(crate) requests: u64,
     /// How long it took.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 impl Wrk<'_> {
@@ -59,6 +59,11 @@ pub(super) async fn h2load(url: &str, seconds: u32) -> Result<Done> {
     command.arg("-H").arg(format!(":authority: {HOST}"));
     command.arg("-H").arg(format!("User-Agent: {USER_AGENT}"));
     command.args(["-H", "Accept: */*", url]);
+    run_h2load(command, seconds).await
+}
+
+/// Runs h2load as `command` says, for `seconds`.
+pub(crate) async fn run_h2load(command: Command, seconds: u32) -> Result<Done> {
     said_by_h2load(&run(command, seconds).await?)
 }
 

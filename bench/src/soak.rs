@@ -1,29 +1,28 @@
 //! `lb-bench soak`: one proxy under a steady load for long, and whether its memory stays flat.
 //!
-//! h2load first sends as much as goes; then a share of that is sent over kept connections until
-//! the time is over. Nothing is pinned: what counts is memory, and that nothing fails.
+//! wrk first sends as much as goes; then each of its connections waits after each answer for so
+//! long that a share of that remains, until the time is over. Nothing is pinned: what counts is
+//! memory, and that nothing fails.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use tokio::{process::Command, time::interval};
+use tokio::time::interval;
 
 use crate::{
-    Common,
-    document::HOST,
-    duration,
+    Common, duration,
     origin::Origin,
-    peers::generator::{Done, run_h2load},
+    peers::generator::Wrk,
     report::{Report, say},
     subject::Subject,
 };
 
-/// Connections, each with one request at a time.
-const CONNECTIONS: u32 = 64;
+/// Connections of wrk.
+const CONNECTIONS: f64 = 64.0;
 
-/// How long as much as goes is sent.
-const FULL: Duration = Duration::from_secs(5);
+/// Seconds for which as much as goes is sent.
+const FULL: u32 = 5;
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -50,14 +49,21 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
     let mut subject = Subject::prepare(&settings.common, None, 1, document).await?;
     let entry = subject.launch(Vec::new()).await?;
     let url = format!("http://{}/s", entry.plain);
-    let full = send(&url, FULL, None).await?;
+    let full = Wrk::default().run(&url, FULL).await?;
     let most = full.requests as f64 / full.seconds;
-    let rate = most * f64::from(settings.load) / 100.0;
-    say(&format!("{most:.0} requests/s go; sending {rate:.0}"));
+    // Connections wait in whole milliseconds, so some wait and others do not.
+    let wait = CONNECTIONS / most * 1e3 * (100.0 / f64::from(settings.load) - 1.0);
+    let script = subject.directory().join("soak.lua");
+    fs::write(
+        &script,
+        format!("function delay() return math.random() < {wait:.4} and 1 or 0 end"),
+    )?;
+    say(&format!("{most:.0} requests/s go; sending {} % of it", settings.load));
 
     let mut looks = Vec::new();
     let mut ticks = interval(LOOK);
-    let sending = send(&url, settings.time, Some(rate));
+    let wrk = Wrk { script: Some(&script), closes: false };
+    let sending = wrk.run(&url, settings.time.as_secs() as u32);
     tokio::pin!(sending);
     let done = loop {
         tokio::select! {
@@ -76,8 +82,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
     ));
     report.row("as much as goes", most, "/s");
     report.row("requests sent", done.requests as f64, "");
-    report.row("a second", done.requests as f64 / done.seconds, "/s");
-    // h2load fails with the first of them.
+    let rate = done.requests as f64 / done.seconds;
+    report.row("a second", rate, "/s");
+    report.row("of what goes", rate / most * 100.0, "%");
+    // A run with one of them is none.
     report.target("requests failed", 0.0, "", 0.0);
     report.row("memory, settled", mib(early), "MiB");
     report.row("memory, peak", mib(peak), "MiB");
@@ -85,16 +93,4 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
     let grown = (last as f64 / early as f64 - 1.0) * 100.0;
     report.target("memory, from settled to last", grown, "%", 5.0);
     Ok(report)
-}
-
-async fn send(url: &str, time: Duration, rate: Option<f64>) -> Result<Done> {
-    let seconds = time.as_secs() as u32;
-    let mut command = Command::new("h2load");
-    command.args(["--h1", "-t1", "-c", &CONNECTIONS.to_string(), "-D", &seconds.to_string()]);
-    if let Some(rate) = rate {
-        let each = (rate / f64::from(CONNECTIONS)).max(1.0);
-        command.args(["--rps", &format!("{each:.0}")]);
-    }
-    command.args(["-H", &format!("Host: {HOST}"), url]);
-    run_h2load(command, seconds).await
 }

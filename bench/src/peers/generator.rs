@@ -17,11 +17,11 @@ pub(super) const POST_SCRIPT: &str = "wrk.method = \"POST\"\n\
 
 /// What wrk does beside sending GETs over kept connections.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Wrk<'a> {
+pub(crate) struct Wrk<'a> {
     /// A script in Lua.
-    pub(super) script: Option<&'a Path>,
+    pub(crate) script: Option<&'a Path>,
     /// Each request has a connection of its own.
-    pub(super) closes: bool,
+    pub(crate) closes: bool,
 }
 
 /// What became of the requests.
@@ -35,7 +35,7 @@ pub(crate) struct Done {
 
 impl Wrk<'_> {
     /// Runs wrk with 64 connections.
-    pub(super) async fn run(self, url: &str, seconds: u32) -> Result<Done> {
+    pub(crate) async fn run(self, url: &str, seconds: u32) -> Result<Done> {
         let mut command = Command::new("wrk");
         command.args(["-t1", "-c64", "--timeout", "5s", "-d"]).arg(format!("{seconds}s"));
         command.arg("-H").arg(format!("Host: {HOST}"));
@@ -59,11 +59,6 @@ pub(super) async fn h2load(url: &str, seconds: u32) -> Result<Done> {
     command.arg("-H").arg(format!(":authority: {HOST}"));
     command.arg("-H").arg(format!("User-Agent: {USER_AGENT}"));
     command.args(["-H", "Accept: */*", url]);
-    run_h2load(command, seconds).await
-}
-
-/// Runs h2load as `command` says, for `seconds`.
-pub(crate) async fn run_h2load(command: Command, seconds: u32) -> Result<Done> {
     said_by_h2load(&run(command, seconds).await?)
 }
 

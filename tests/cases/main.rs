@@ -15,6 +15,7 @@ mod config_api;
 mod crash;
 mod delta_equals_full;
 mod examples;
+mod failing_disk;
 mod first_request;
 mod fleet;
 mod full_disk;

@@ -23,6 +23,7 @@ pub mod curl;
 pub mod disk;
 pub mod eventually;
 pub mod fake_control_plane;
+pub mod faults;
 pub mod load;
 pub mod member;
 pub mod namespace;

@@ -14,13 +14,14 @@ use crate::steps::say;
 pub(crate) type Tool = (&'static str, &'static str);
 
 /// What tests run.
-pub(crate) const TESTS: [Tool; 6] = [
+pub(crate) const TESTS: [Tool; 7] = [
     ("nginx", "nginx"),
     ("node", "nodejs"),
     ("curl", "curl"),
     ("h2load", "nghttp2-client"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
+    ("strace", "strace"),
 ];
 
 /// What counts instructions and system calls.
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn packages_of_missing_programs_are_named() {
         let only_curl = |program: &str| (program == "curl").then(|| PathBuf::from("/usr/bin/curl"));
-        let packages = ["nginx", "nodejs", "nghttp2-client", "iproute2", "nftables"];
+        let packages = ["nginx", "nodejs", "nghttp2-client", "iproute2", "nftables", "strace"];
         assert_eq!(missing(&TESTS, only_curl), packages);
         assert_eq!(missing(&COUNTERS, |_| None), ["valgrind", "strace"]);
         assert!(missing(&TESTS, |_| Some(PathBuf::new())).is_empty());

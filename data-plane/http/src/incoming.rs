@@ -125,3 +125,67 @@ impl Incoming {
         self.decoder.trailers()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// Reads a body of `length` out of `text`, and gives also what is left behind it.
+    async fn read(length: BodyLength, text: &[u8]) -> (Vec<u8>, Vec<u8>, Option<ReadError>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut near, _) = listener.accept().await.unwrap();
+        far.write_all(text).await.unwrap();
+        drop(far);
+        let mut incoming = Incoming::default();
+        incoming.expect(length);
+        let mut data = Vec::new();
+        let error = loop {
+            match poll_fn(|cx| incoming.poll_part(cx, &mut near)).await {
+                Ok(Part::Data) => {
+                    // Not all at once, as from a side that takes little.
+                    let count = incoming.data().len().div_ceil(2);
+                    data.extend_from_slice(&incoming.data()[..count]);
+                    incoming.consume(count);
+                }
+                Ok(Part::End) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        assert_eq!(incoming.is_done(), error.is_none());
+        (data, incoming.buffer.filled().to_vec(), error)
+    }
+
+    #[tokio::test]
+    async fn a_body_ends_where_its_head_says() {
+        for (length, text, data, rest) in [
+            (BodyLength::Empty, "GET", "", ""),
+            (BodyLength::Exact(5), "helloGET", "hello", "GET"),
+            (BodyLength::Chunked, "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\nGET", "hello", "GET"),
+            (BodyLength::UntilClose, "hello", "hello", ""),
+        ] {
+            let (found, left, error) = read(length, text.as_bytes()).await;
+            assert!(error.is_none(), "{length:?}: {error:?}");
+            assert_eq!((found.as_slice(), left.as_slice()), (data.as_bytes(), rest.as_bytes()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_cut_or_malformed_is_not_taken_for_a_whole() {
+        let (data, _, error) = read(BodyLength::Exact(9), b"hello").await;
+        assert!(matches!(error, Some(ReadError::Incomplete)), "{error:?}");
+        assert_eq!(data, b"hello");
+        let (_, _, error) = read(BodyLength::Chunked, b"5\r\nhello\r\n").await;
+        assert!(matches!(error, Some(ReadError::Incomplete)), "{error:?}");
+        let (data, _, error) = read(BodyLength::Chunked, b"5\r\nhello!\r\n").await;
+        assert!(matches!(error, Some(ReadError::Malformed(_))), "{error:?}");
+        assert_eq!(data, b"hello");
+    }
+}

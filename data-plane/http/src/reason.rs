@@ -97,21 +97,6 @@ impl Reason {
     pub const fn body(self) -> Bytes {
         Bytes::from_static(self.text().as_bytes())
     }
-
-    /// A whole HTTP/1.1 response that closes the connection, for the cases in which no request
-    /// was understood.
-    pub fn raw_response(self) -> Vec<u8> {
-        let status = self.status();
-        let body = self.text();
-        format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{body}",
-            status.as_u16(),
-            status.canonical_reason().unwrap_or("Error"),
-            body.len(),
-        )
-        .into_bytes()
-    }
 }
 
 #[cfg(test)]
@@ -128,13 +113,5 @@ mod tests {
             assert!(body.contains(&format!("\"code\":\"{}\"", reason.as_str())));
             assert!(body.contains(&format!("\"status\":{}", reason.status().as_u16())));
         }
-    }
-
-    #[test]
-    fn a_raw_response_announces_the_length_of_its_body() {
-        let raw = String::from_utf8(Reason::UriTooLong.raw_response()).unwrap();
-        let (head, body) = raw.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 414 URI Too Long\r\n"), "{head}");
-        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
     }
 }

@@ -82,12 +82,14 @@ impl Exchange {
         self.endpoint().counters().bytes_received.add(bytes as u64);
     }
 
-    /// Ends with a response that was handed on whole, and gives the connection back.
-    pub fn complete(mut self, connection: Option<Box<Connection>>) {
+    /// Ends with a response that was handed on whole, and gives the connection back. Says when
+    /// that was.
+    pub fn complete(mut self, connection: Option<Box<Connection>>) -> Instant {
         let now = self.finish();
         if let Some(connection) = connection {
             self.endpoint().give_back(connection, now);
         }
+        now
     }
 
     /// Ends without a response from the backend.

@@ -61,7 +61,9 @@ pub async fn tunnel<S: Transport>(switch: Switch, (client, from_client): (S, Buf
     exchange.download(down.get());
     exchange.upload(up.get() as u64);
     match result {
-        Ok(()) => exchange.complete(None),
+        Ok(()) => {
+            exchange.complete(None);
+        }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             exchange.break_off(Reason::UpstreamTimeout);
         }

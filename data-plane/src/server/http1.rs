@@ -24,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use http::{Method, Version};
 use lb_http::{
     Clock, Incoming, Reason, Transport,
     buffer::SIZE,
@@ -37,6 +38,7 @@ use super::http2;
 use crate::{
     drain::Stage,
     proxy::{
+        answer::{self, Terms},
         client::Client,
         upgrade::{self, Switch},
     },
@@ -187,7 +189,6 @@ impl<S: Transport> Http1<S> {
         loop {
             let mut scratch = None;
             let mut wait = Wait { progress: Progress::default(), is_in_head: false };
-            self.clock.progress();
             let waited = poll_fn(|cx| self.poll_request(cx, &mut wait, &mut scratch, may_be_http2));
             match waited.await {
                 Waited::Request => {}
@@ -200,7 +201,9 @@ impl<S: Transport> Http1<S> {
                 }
                 Waited::Refused(reason) => {
                     self.client.count(reason);
-                    self.out = reason.raw_response();
+                    let terms =
+                        Terms { method: &Method::GET, version: Version::HTTP_11, closes: true };
+                    answer::write_refusal(&mut self.out, reason, &terms);
                     return self.say_goodbye().await;
                 }
             }

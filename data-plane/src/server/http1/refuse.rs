@@ -41,7 +41,9 @@ impl<S: Transport> Http1<S> {
         if !stays {
             return self.flush_for_close().await;
         }
-        match poll_fn(|cx| self.poll_refused(cx)).await {
+        let refused = poll_fn(|cx| self.poll_refused(cx)).await;
+        self.clock.progress();
+        match refused {
             Ok(()) => Next::Request,
             Err(()) => Next::Drop,
         }

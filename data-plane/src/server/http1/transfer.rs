@@ -46,7 +46,8 @@ impl<S: Transport> Http1<S> {
         match result {
             Ok(()) => {
                 let is_whole = connection.is_sent() && self.incoming.is_done();
-                exchange.complete(Some(connection));
+                // From now on the next request is waited for.
+                self.clock.begin_at(exchange.complete(Some(connection)));
                 if closes || !is_whole { Next::Close } else { Next::Request }
             }
             // A head is out already: the client learns of it by the missing end.

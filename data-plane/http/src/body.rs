@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{Fields, Part, Reason};
+use crate::{Field, Fields, Part, Reason};
 
 /// The largest frame handed on at once; HTTP/2 sends no larger ones by default.
 const FRAME: usize = 16 << 10;
@@ -86,7 +86,7 @@ impl<D: Download> HttpBody for Body<D> {
                 Some(Ok(Frame::data(bytes)))
             }
             Ok(Part::End) => {
-                let trailers = source.trailers().map(header_map);
+                let trailers = source.trailers().map(|trailers| header_map(trailers, |_| true));
                 *download = None;
                 trailers.map(|trailers| Ok(Frame::trailers(trailers)))
             }
@@ -114,11 +114,11 @@ impl<D: Download> HttpBody for Body<D> {
     }
 }
 
-/// Fields as HTTP/2 carries them. What does not fit there, which nothing that was read strictly
-/// does, is left out.
-pub fn header_map(fields: &Fields) -> HeaderMap {
+/// Those fields that pass, as HTTP/2 carries them. What does not fit there, which nothing that was
+/// read strictly does, is left out.
+pub fn header_map(fields: &Fields, mut passes: impl FnMut(&Field<'_>) -> bool) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
-    for field in fields.iter() {
+    for field in fields.iter().filter(|field| passes(field)) {
         if let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(field.name), HeaderValue::from_bytes(field.value))
         {

@@ -160,19 +160,12 @@ fn length_of(fields: &Fields, body: &Incoming) -> BodyLength {
 
 fn answer_fields(head: &ResponseHead) -> HeaderMap {
     let filter = Filter::new(&head.fields, head.nominates());
-    let mut headers = header_map(&head.fields);
-    if head.fields.iter().any(|field| !filter.passes(&field)) {
-        let mut passing = Fields::new();
-        for field in head.fields.iter().filter(|field| filter.passes(field)) {
-            passing.push(field.name, field.value);
-        }
-        headers = header_map(&passing);
-    }
-    headers.remove(http::header::PROXY_AUTHENTICATE);
-    if head.status == http::StatusCode::NO_CONTENT {
-        headers.remove(http::header::CONTENT_LENGTH);
-    }
-    headers
+    let has_no_length = head.status == http::StatusCode::NO_CONTENT;
+    header_map(&head.fields, |field| match field.known {
+        Known::ProxyAuthenticate => false,
+        Known::ContentLength if has_no_length => false,
+        _ => filter.passes(field),
+    })
 }
 
 /// A request body as hyper gives it.

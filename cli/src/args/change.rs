@@ -1,0 +1,110 @@
+//! Making versions: what every such command takes, and `check`, `apply`, `history`, `rollback`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::value::duration;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl check                       ./lb.yaml
+  lbctl check conf.d --strict       every *.yaml of a directory; warnings fail too
+  generate | lbctl check - -o json  standard input; faults for programs
+
+Exits with 3 when the configuration is invalid.")]
+pub(crate) struct Check {
+    /// Files, directories of *.yaml and *.yml, or `-` for standard input
+    #[arg(value_name = "FILE", default_value = "lb.yaml")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl apply -f lb.yaml -m \"raise limits\"
+  lbctl apply -f conf.d --dry-run      ask the control plane without changing anything
+  lbctl apply -f lb.yaml --if-version 41 --wait --timeout 30s
+
+Nothing is sent when the configuration has an error. Exits with 0 when live, 1 when a proxy
+refused, 3 when invalid, 4 when a proxy did not answer in time, 7 when somebody was faster.")]
+pub(crate) struct Apply {
+    /// A file, a directory of *.yaml and *.yml, or `-` for standard input
+    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Ask the control plane what it thinks, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Change nothing unless this version is the current one
+    #[arg(long, value_name = "N")]
+    pub(crate) if_version: Option<u64>,
+}
+
+/// Flags of whatever makes a version.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Change {
+    /// Why, for the history
+    #[arg(short = 'm', long = "reason", value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    /// Who, for the history; you on this host by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// Whether and how long to wait for proxies.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Wait {
+    /// Wait until every connected proxy runs the version or refused it (default on a terminal)
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Do not wait for proxies (default in scripts)
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+impl Wait {
+    /// Whether to wait.
+    pub(crate) const fn is_wanted(&self, on_terminal: bool) -> bool {
+        self.wait || (on_terminal && !self.no_wait)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl history
+  lbctl history --limit 5 -o wide   with hashes
+  lbctl history --before 40         older ones")]
+pub(crate) struct History {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Only versions before this one
+    #[arg(long, value_name = "N")]
+    pub(crate) before: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl rollback 41 -m \"42 broke the shop\"
+  lbctl rollback 41 --no-wait
+
+The content of version 41 becomes a new version; history is never rewritten.")]
+pub(crate) struct Rollback {
+    /// The version to go back to
+    #[arg(value_name = "N")]
+    pub(crate) version: u64,
+    #[command(flatten)]
+    pub(crate) change: Change,
+    /// Change nothing unless this version is the current one
+    #[arg(long, value_name = "N")]
+    pub(crate) if_version: Option<u64>,
+}

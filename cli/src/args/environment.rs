@@ -1,0 +1,45 @@
+//! The variables of the environment that matter besides flags.
+
+use std::ffi::OsString;
+
+/// What matters of the environment besides flags.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    /// `NO_COLOR` is set and not empty.
+    pub(crate) no_color: bool,
+    /// `CLICOLOR_FORCE` is set, not empty and not 0.
+    pub(crate) force_color: bool,
+    /// `TERM` is `dumb`.
+    pub(crate) dumb_terminal: bool,
+    /// Who runs this.
+    pub(crate) user: Option<String>,
+    /// Where programs are looked for.
+    pub(crate) path: Option<OsString>,
+}
+
+impl Environment {
+    /// Reads it, once.
+    pub(crate) fn read() -> Self {
+        let text = |name: &str| {
+            std::env::var_os(name).and_then(|v| v.into_string().ok()).filter(|v| !v.is_empty())
+        };
+        Self {
+            no_color: text("NO_COLOR").is_some(),
+            force_color: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            dumb_terminal: text("TERM").is_some_and(|value| value == "dumb"),
+            user: text("USER").or_else(|| text("LOGNAME")),
+            path: std::env::var_os("PATH"),
+        }
+    }
+
+    /// `user@host`, as far as either is known.
+    pub(crate) fn author(&self) -> String {
+        let system = rustix::system::uname();
+        let host = system.nodename().to_string_lossy();
+        let user = self.user.clone().unwrap_or_else(|| {
+            let id = rustix::process::getuid();
+            if id.is_root() { "root".to_owned() } else { format!("uid-{}", id.as_raw()) }
+        });
+        format!("{user}@{host}")
+    }
+}

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 pub(crate) use self::{
-    change::{Apply, Change, Check, History, Rollback, Wait},
+    change::{Apply, Change, Check, History, Layers, Rollback, Wait},
     environment::Environment,
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,

@@ -32,7 +32,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let server = &arguments.global.server;
     match arguments.command {
-        Command::Check(check) => check::run(&check, output),
+        Command::Check(check) => check::run(&check, environment, output),
         Command::Completion { shell } => completion(shell, output),
         Command::Up(settings) => up::run(&settings, environment, output).await,
         Command::Apply(apply) => {

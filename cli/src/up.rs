@@ -50,9 +50,15 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let binaries = Binaries::find(environment.path.as_deref())?;
     let reading = match settings.files.as_slice() {
+        [] if !settings.layers.set.is_empty() => {
+            return Err(Failure::new("--set changes a configuration, and none is given")
+                .exit(Exit::Usage)
+                .fix("name it with -f FILE"));
+        }
         [] => None,
         files => {
-            let reading = source::read(files, &mut io::stdin().lock())?;
+            let reading =
+                source::read(files, &settings.layers, environment, &mut io::stdin().lock())?;
             check::report(&reading, output)?;
             Some(reading)
         }

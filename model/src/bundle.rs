@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{diagnostic::Place, document::Document};
+use crate::{diagnostic::Place, document::Document, layers};
 
 /// The largest file a document may name, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
@@ -26,6 +26,12 @@ pub struct Bundle {
     /// The files, by the document that names them and the path as written there.
     #[serde(default)]
     pub files: Vec<NamedFile>,
+    /// The values of the variables that documents name, `${NAME}`, where they are set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, Content>,
+    /// Values set from outside the documents, weakest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
     /// Files that could not be read. They do not travel: a bundle with one is not valid.
     #[serde(skip)]
     pub unread: Vec<UnreadFile>,
@@ -42,6 +48,18 @@ pub struct Source {
     /// The first byte that is not UTF-8, in a document that was read from bytes.
     #[serde(skip)]
     pub not_utf8_at: Option<usize>,
+}
+
+/// A value that stands in no document: from the environment, or from a flag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// The keys that lead to it, such as `waf`, `mode`; a number stands for a place in a list.
+    pub path: Vec<String>,
+    /// What stands there: a scalar as it is, or a list or map in brackets, as in YAML and JSON.
+    pub value: Content,
+    /// Where it was set, as findings show it: `environment variable LB_WAF__MODE`.
+    pub origin: String,
 }
 
 /// A file that could not be read.
@@ -164,12 +182,39 @@ impl Bundle {
         Self { documents: vec![Source::new(name, text)], ..Self::default() }
     }
 
+    /// The name of a source by its number: documents first, then settings.
+    pub fn source_name(&self, source: u32) -> &str {
+        let index = source as usize;
+        if let Some(document) = self.documents.get(index) {
+            return &document.name;
+        }
+        let setting = self.settings.get(index.wrapping_sub(self.documents.len()));
+        setting.map_or("", |setting| setting.origin.as_str())
+    }
+
+    /// The document to which paths in a source are relative: the source itself, or the first
+    /// document for what was set from outside.
+    pub fn base_of(&self, source: u32) -> &str {
+        let document = self.documents.get(source as usize).or_else(|| self.documents.first());
+        document.map_or("", |document| document.name.as_str())
+    }
+
     /// The files by document and path.
     pub(crate) fn index(&self) -> BTreeMap<(&str, &str), &[u8]> {
         self.files
             .iter()
             .map(|file| ((file.document.as_str(), file.path.as_str()), file.content.0.as_slice()))
             .collect()
+    }
+
+    /// Adds the values of the variables that the documents name. What `lookup` does not have
+    /// becomes a finding when the bundle is parsed, unless the document has a default for it.
+    pub fn gather_variables(&mut self, mut lookup: impl FnMut(&str) -> Option<String>) {
+        for name in layers::variables(self) {
+            if let Some(value) = lookup(&name) {
+                self.variables.insert(name, Content(value.into_bytes()));
+            }
+        }
     }
 
     /// Adds the files that the documents name. `read` fetches one; its path is relative to the
@@ -216,6 +261,18 @@ impl Bundle {
             add(file.document.as_bytes());
             add(file.path.as_bytes());
             add(&file.content.0);
+        }
+        // Bundles without them keep the hash they had before there were any.
+        for (name, value) in &self.variables {
+            add(b"variable");
+            add(name.as_bytes());
+            add(&value.0);
+        }
+        for setting in &self.settings {
+            add(b"setting");
+            setting.path.iter().for_each(|key| add(key.as_bytes()));
+            add(setting.origin.as_bytes());
+            add(&setting.value.0);
         }
         hasher.finalize().into()
     }

@@ -23,7 +23,8 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A place in a source document. Lines and columns count from 1, columns in characters.
+/// A place in a source. Lines and columns count from 1, columns in characters; a source that has
+/// no lines, such as a variable of the environment, is line 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The name of the document, as given by whoever read it.
@@ -40,7 +41,10 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        match self.line {
+            0 => f.write_str(&self.file),
+            _ => write!(f, "{}:{}:{}", self.file, self.line, self.column),
+        }
     }
 }
 
@@ -167,6 +171,10 @@ pub mod code {
     pub const NOT_YET: &str = "LB0105";
     /// Keys that contradict each other.
     pub const CONFLICT: &str = "LB0106";
+    /// `${NAME}` names a variable that has no value.
+    pub const UNSET_VARIABLE: &str = "LB0107";
+    /// A value set from outside has no place in the documents.
+    pub const NO_SUCH_PLACE: &str = "LB0108";
     /// A name that nothing carries.
     pub const UNKNOWN_REFERENCE: &str = "LB0201";
     /// The same thing named twice in a list.

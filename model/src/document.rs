@@ -16,12 +16,12 @@ use crate::{
     bundle::{Bundle, FileReference},
     config::Strategy,
     diagnostic::Diagnostics,
+    layers,
     rule::Rule,
     value::{
         BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, Label,
         ListenAddress, RouteName, ServiceName, Weight,
     },
-    yaml,
 };
 
 /// A map keyed by name, in written order.
@@ -231,25 +231,29 @@ pub enum Protocol {
 }
 
 impl Document {
+    /// The keys that may stand at the top.
+    pub fn keys() -> impl Iterator<Item = &'static str> {
+        Self::KEYS.iter().chain(Self::LATER).copied()
+    }
+
     /// Reads every document of a bundle and joins their maps by name.
     pub fn read(bundle: &Bundle) -> (Self, Diagnostics) {
+        let (trees, mut found) = layers::trees(bundle);
         let mut whole = Self::default();
-        let mut found = Diagnostics::default();
-        for (index, source) in bundle.documents.iter().enumerate() {
-            if let Some(at) = source.not_utf8_at {
-                found.push(yaml::not_utf8(&source.name, &source.text, at));
-                continue;
-            }
-            let (node, faults) = yaml::read(&source.name, &source.text);
-            found.extend(faults);
-            let Some(node) = node else { continue };
-            let mut reader = Reader::new(&source.name, index as u32);
-            if let Some(part) = reader.document(&node) {
-                whole.join(part, &mut reader, bundle);
+        for tree in &trees {
+            let mut reader = Reader::new(bundle);
+            if let Some(part) = reader.document(tree) {
+                whole.join(part, &mut reader);
             }
             found.extend(reader.into_found());
         }
         (whole, found)
+    }
+
+    /// Where secrets are written.
+    pub fn secrets(&self) -> Vec<At> {
+        let certificates = self.certificates.iter().flatten();
+        certificates.filter_map(|(_, certificate)| Some(certificate.key.as_ref()?.at)).collect()
     }
 
     /// The files that the documents name, in written order.
@@ -257,11 +261,8 @@ impl Document {
         let mut files = Vec::new();
         for (_, certificate) in self.certificates.iter().flatten() {
             for path in [&certificate.cert_file, &certificate.key_file].into_iter().flatten() {
-                let document = bundle
-                    .documents
-                    .get(path.at.source as usize)
-                    .map_or_else(String::new, |source| source.name.clone());
-                let place = path.at.position.in_file(&document);
+                let place = path.at.position.in_file(bundle.source_name(path.at.source));
+                let document = bundle.base_of(path.at.source).to_owned();
                 files.push(FileReference { document, path: path.value.clone(), place });
             }
         }
@@ -269,15 +270,15 @@ impl Document {
     }
 
     /// Takes in another document: maps are joined by name, anything else may stand once.
-    fn join(&mut self, other: Self, reader: &mut Reader<'_>, bundle: &Bundle) {
-        reader.join(bundle, "entry_points", &mut self.entry_points, other.entry_points);
-        reader.join(bundle, "backends", &mut self.backends, other.backends);
-        reader.join(bundle, "services", &mut self.services, other.services);
-        reader.join(bundle, "routes", &mut self.routes, other.routes);
-        reader.join(bundle, "certificates", &mut self.certificates, other.certificates);
+    fn join(&mut self, other: Self, reader: &mut Reader<'_>) {
+        reader.join("entry_points", &mut self.entry_points, other.entry_points);
+        reader.join("backends", &mut self.backends, other.backends);
+        reader.join("services", &mut self.services, other.services);
+        reader.join("routes", &mut self.routes, other.routes);
+        reader.join("certificates", &mut self.certificates, other.certificates);
         match (&self.health_check, other.health_check) {
             (Some(first), Some(second)) => {
-                reader.twice(bundle, "health_check", first.at, second.at);
+                reader.twice("health_check", first.at, second.at);
             }
             (None, second) => self.health_check = second,
             (Some(_), None) => {}

@@ -23,6 +23,7 @@ pub mod bundle;
 pub mod config;
 pub mod diagnostic;
 pub mod document;
+mod layers;
 mod parse;
 pub mod resource;
 pub mod rule;
@@ -33,7 +34,7 @@ pub mod value;
 pub mod wire;
 pub mod yaml;
 
-pub use bundle::{Bundle, FileReference};
+pub use bundle::{Bundle, FileReference, Setting};
 pub use config::{Config, Parsed};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use document::Document;

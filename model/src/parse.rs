@@ -95,7 +95,7 @@ impl Faults<'_> {
     }
 
     fn file(&self, at: At) -> &str {
-        self.bundle.documents.get(at.source as usize).map_or("", |source| source.name.as_str())
+        self.bundle.source_name(at.source)
     }
 
     /// A duration that must not be zero.

@@ -43,6 +43,8 @@ pub enum Value {
     List(Vec<Node>),
     /// A map in written order. No key stands twice.
     Map(Vec<Entry>),
+    /// Something that a finding speaks of already; nothing more is said about it.
+    Faulty,
 }
 
 /// A key with its value.
@@ -56,9 +58,11 @@ pub struct Entry {
     pub node: Node,
 }
 
-/// A place without the name of its document.
+/// A place without the name of its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Position {
+    /// Which source of the bundle; see [`crate::Bundle::source_name`].
+    pub source: u32,
     /// The line, from 1.
     pub line: u32,
     /// The column, from 1, in characters.
@@ -70,9 +74,9 @@ pub struct Position {
 }
 
 impl Position {
-    /// The place in the document called `file`.
+    /// The place in the source called `file`.
     pub fn in_file(self, file: &str) -> Place {
-        let Self { line, column, offset, len } = self;
+        let Self { line, column, offset, len, .. } = self;
         Place { file: file.to_owned(), line, column, offset, len }
     }
 }
@@ -85,16 +89,18 @@ impl Value {
             Self::Scalar { .. } => "a single value",
             Self::List(_) => "a list",
             Self::Map(_) => "a map",
+            Self::Faulty => "a fault",
         }
     }
 }
 
-/// Reads a document. The tree is what could be read; the findings say what could not.
-pub fn read(file: &str, text: &str) -> (Option<Node>, Diagnostics) {
-    let mut reader = Reader { file, text, found: Diagnostics::default(), nodes: 0 };
+/// Reads the document that is the bundle's source `source`. The tree is what could be read; the
+/// findings say what could not.
+pub fn read(file: &str, source: u32, text: &str) -> (Option<Node>, Diagnostics) {
+    let mut reader = Reader { file, source, text, found: Diagnostics::default(), nodes: 0 };
     if text.len() > MAX_BYTES {
         reader.report(
-            Position { line: 1, column: 1, offset: 0, len: 0 },
+            Position { source, line: 1, column: 1, offset: 0, len: 0 },
             code::TOO_LARGE,
             format!("the document has {} bytes; at most {MAX_BYTES} are read", text.len()),
             "split it into several files",
@@ -110,6 +116,7 @@ pub(crate) fn not_utf8(file: &str, text: &str, at: usize) -> Diagnostic {
     // Up to there the text is as it was, so lines and columns are right.
     let before = text.get(..at).unwrap_or_default();
     let span = Position {
+        source: 0,
         line: before.matches('\n').count() as u32 + 1,
         column: before.rsplit('\n').next().unwrap_or_default().chars().count() as u32 + 1,
         offset: at as u32,
@@ -127,6 +134,7 @@ pub(crate) fn not_utf8(file: &str, text: &str, at: usize) -> Diagnostic {
 
 struct Reader<'a> {
     file: &'a str,
+    source: u32,
     text: &'a str,
     found: Diagnostics,
     nodes: usize,
@@ -149,6 +157,7 @@ impl Reader<'_> {
                 Err(error) => {
                     let mark = error.marker();
                     let span = Position {
+                        source: self.source,
                         line: mark.line() as u32,
                         column: mark.col() as u32 + 1,
                         offset: mark.byte_offset().unwrap_or(0).min(self.text.len()) as u32,
@@ -159,7 +168,7 @@ impl Reader<'_> {
                     return None;
                 }
             };
-            let span = position(self.text, &span);
+            let span = position(self.source, self.text, &span);
             let done = match event {
                 Event::DocumentStart(..) => {
                     documents += 1;
@@ -203,7 +212,7 @@ impl Reader<'_> {
                 },
                 Event::Alias(_) => {
                     self.plain(span, true, false);
-                    Node { value: Value::Null, span }
+                    Node { value: Value::Faulty, span }
                 }
                 _ => continue,
             };
@@ -310,10 +319,11 @@ fn scalar(text: &str, style: ScalarStyle, span: Position) -> Node {
     Node { value, span }
 }
 
-fn position(text: &str, span: &Span) -> Position {
+fn position(source: u32, text: &str, span: &Span) -> Position {
     let start = span.start.byte_offset().unwrap_or(0).min(text.len());
     let end = span.end.byte_offset().unwrap_or(start).clamp(start, text.len());
     Position {
+        source,
         line: span.start.line() as u32,
         column: span.start.col() as u32 + 1,
         offset: start as u32,
@@ -326,13 +336,13 @@ mod tests {
     use super::*;
 
     fn codes(text: &str) -> Vec<(String, u32)> {
-        let (_, found) = read("lb.yaml", text);
+        let (_, found) = read("lb.yaml", 0, text);
         found.iter().map(|d| (d.code.clone(), d.place.as_ref().unwrap().line)).collect()
     }
 
     #[test]
     fn keys_and_values_know_their_place() {
-        let (node, found) = read("lb.yaml", "backends:\n  wéb: { url: \"http://a\" }\n");
+        let (node, found) = read("lb.yaml", 0, "backends:\n  wéb: { url: \"http://a\" }\n");
         assert!(found.is_empty(), "{found}");
         let Value::Map(top) = node.unwrap().value else { panic!() };
         let Value::Map(backends) = &top[0].node.value else { panic!() };
@@ -344,7 +354,7 @@ mod tests {
 
     #[test]
     fn scalars_keep_their_text() {
-        let (node, _) = read("f", "a: 1e3\nb: 'null'\nc: null\nd:\n");
+        let (node, _) = read("f", 0, "a: 1e3\nb: 'null'\nc: null\nd:\n");
         let Value::Map(top) = node.unwrap().value else { panic!() };
         let texts: Vec<_> = top.iter().map(|entry| entry.node.value.clone()).collect();
         assert_eq!(texts[0], Value::Scalar { text: "1e3".into(), quoted: false });
@@ -365,12 +375,12 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "(?s).{0,200}") {
-            let _ = read("f", &text);
+            let _ = read("f", 0, &text);
         }
 
         #[test]
         fn yaml_like_text_never_panics(text in "([a-c]: |- |\\[|\\]|\\{|\\}|\n|  |'|\"|&a |\\*a|#|,|1|é){0,60}") {
-            let _ = read("f", &text);
+            let _ = read("f", 0, &text);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The language by example: what each document means, or what is wrong with it.
 //!
 //! `golden/NAME.in.yaml` gives `NAME.snapshot.json` if it is valid, and `NAME.diagnostics.txt` if
-//! there is anything to say about it; `NAME.also.yaml` is a second document beside it. With
+//! there is anything to say about it; `NAME.also.yaml` is a second document beside it, and
+//! `NAME.set.txt` holds a value set from outside on each line, `PATH=VALUE`. With
 //! `LB_BLESS=1` in the environment the answers are written instead of compared: read the
 //! difference before you commit it.
 
@@ -12,8 +13,8 @@ use std::{
 };
 
 use lb_model::{
-    Bundle, Config,
-    bundle::Source,
+    Bundle, Config, Setting,
+    bundle::{Content, Source},
     config::{
         Backend, Certificate, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Pool,
         Route, RouteTimeouts, Service, ServiceTimeouts, Tls,
@@ -48,6 +49,15 @@ fn bundle(name: &str) -> Bundle {
         if let Ok(bytes) = fs::read(directory().join(&file)) {
             bundle.documents.push(Source::from_bytes(file, bytes));
         }
+    }
+    let set = fs::read_to_string(directory().join(format!("{name}.set.txt"))).unwrap_or_default();
+    for line in set.lines() {
+        let (path, value) = line.split_once('=').unwrap();
+        bundle.settings.push(Setting {
+            path: path.split('.').map(str::to_owned).collect(),
+            value: Content(value.into()),
+            origin: format!("flag --set {path}"),
+        });
     }
     bundle
 }

@@ -4,19 +4,22 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::value::duration;
+use super::value::{duration, pair};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   lbctl check                       ./lb.yaml
   lbctl check conf.d --strict       every *.yaml of a directory; warnings fail too
   generate | lbctl check - -o json  standard input; faults for programs
+  lbctl check --set services.shop.strategy=p2c
 
 Exits with 3 when the configuration is invalid.")]
 pub(crate) struct Check {
     /// Files, directories of *.yaml and *.yml, or `-` for standard input
     #[arg(value_name = "FILE", default_value = "lb.yaml")]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// Fail on warnings too
     #[arg(long)]
     pub(crate) strict: bool,
@@ -35,6 +38,8 @@ pub(crate) struct Apply {
     #[arg(short, long = "file", value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
+    pub(crate) layers: Layers,
+    #[command(flatten)]
     pub(crate) change: Change,
     /// Ask the control plane what it thinks, and change nothing
     #[arg(long)]
@@ -42,6 +47,14 @@ pub(crate) struct Apply {
     /// Change nothing unless this version is the current one
     #[arg(long, value_name = "N")]
     pub(crate) if_version: Option<u64>,
+}
+
+/// What stands over the documents.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Layers {
+    /// Set one value over documents and environment; may be repeated
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
 }
 
 /// Flags of whatever makes a version.

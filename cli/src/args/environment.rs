@@ -1,6 +1,6 @@
 //! The variables of the environment that matter besides flags.
 
-use std::ffi::OsString;
+use std::{collections::BTreeMap, ffi::OsString};
 
 /// What matters of the environment besides flags.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub(crate) struct Environment {
     pub(crate) user: Option<String>,
     /// Where programs are looked for.
     pub(crate) path: Option<OsString>,
+    /// Every variable that is a text: documents may name any.
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -29,6 +31,11 @@ impl Environment {
             dumb_terminal: text("TERM").is_some_and(|value| value == "dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
             path: std::env::var_os("PATH"),
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lb_model::value::Label;
 
-use super::value::placed;
+use super::{change::Layers, value::placed};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -21,6 +21,8 @@ pub(crate) struct Up {
     /// Apply this once everything runs: a file, or a directory of *.yaml and *.yml
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
     /// How many proxies
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) proxies: u16,

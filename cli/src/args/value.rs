@@ -37,6 +37,11 @@ fn helped(error: &lb_model::value::InvalidValue) -> String {
     }
 }
 
+/// Reads a path in the configuration and the value to set there.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    lb_source::pair(text).map_err(|error| error.to_string())
+}
+
 /// Reads a duration as the configuration writes it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match lb_model::value::Duration::parse(text) {

@@ -21,7 +21,7 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let reading = source::read(&apply.files, &mut io::stdin().lock())?;
+    let reading = source::read(&apply.files, &apply.layers, environment, &mut io::stdin().lock())?;
     check::report(&reading, output)?;
     let expected = match apply.if_version {
         Some(version) => Version(version),

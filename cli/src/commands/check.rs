@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lb_model::{Bundle, Config, Diagnostics, Parsed};
 
 use crate::{
-    args::Check,
+    args::{Check, Environment},
     exit::{Exit, Failure},
     output::{
         Output,
@@ -16,8 +16,12 @@ use crate::{
 };
 
 /// Checks and reports.
-pub(crate) fn run(check: &Check, output: &Output) -> Result<Exit, Failure> {
-    let reading = source::read(&check.files, &mut io::stdin().lock())?;
+pub(crate) fn run(
+    check: &Check,
+    environment: &Environment,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let reading = source::read(&check.files, &check.layers, environment, &mut io::stdin().lock())?;
     let (found, config) = match reading.check(Timestamp::now().as_second()) {
         Ok(Parsed { config, warnings }) => (warnings, Some(config)),
         Err(found) => (found, None),
@@ -27,6 +31,9 @@ pub(crate) fn run(check: &Check, output: &Output) -> Result<Exit, Failure> {
         output.structured(&found)?;
     } else {
         draw(&found, &reading.bundle, output);
+        for name in &reading.ignored {
+            output.note(format_args!("note: {name} names no value of the configuration"));
+        }
         match &config {
             Some(config) if !fails => output.summary(&summary(&reading, config, &found))?,
             _ => output.important(format_args!(
@@ -90,11 +97,18 @@ fn summary(reading: &Reading, config: &Config, warnings: &Diagnostics) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Layers;
 
     #[test]
     fn a_valid_configuration_is_summed_up_in_a_line() {
         let text = "backends: { a: { url: \"http://a\" }, b: { url: \"http://b\" } }\n";
-        let reading = source::read(&["-".into()], &mut text.as_bytes()).unwrap();
+        let reading = source::read(
+            &["-".into()],
+            &Layers::default(),
+            &Environment::default(),
+            &mut text.as_bytes(),
+        )
+        .unwrap();
         let Parsed { config, warnings } = reading.check(1_700_000_000).unwrap();
         assert_eq!(
             summary(&reading, &config, &warnings),

@@ -35,10 +35,9 @@ pub struct Spanned<T> {
     pub at: At,
 }
 
-/// Reads one document.
+/// Reads one tree.
 pub struct Reader<'a> {
-    file: &'a str,
-    source: u32,
+    bundle: &'a Bundle,
     path: Vec<String>,
     found: Diagnostics,
 }
@@ -54,16 +53,17 @@ pub(super) trait Leaf: Sized {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &'a str, source: u32) -> Self {
-        Self { file, source, path: Vec::new(), found: Diagnostics::default() }
+    pub(super) fn new(bundle: &'a Bundle) -> Self {
+        Self { bundle, path: Vec::new(), found: Diagnostics::default() }
     }
 
     pub(super) fn into_found(self) -> Diagnostics {
         self.found
     }
 
+    #[expect(clippy::unused_self, reason = "whoever reads asks the reader where")]
     pub(super) fn at(&self, node: &Node) -> At {
-        At { source: self.source, position: node.span }
+        At { source: node.span.source, position: node.span }
     }
 
     /// Reads a whole document. An empty one is an empty map.
@@ -122,6 +122,9 @@ impl<'a> Reader<'a> {
     }
 
     fn shape(&mut self, node: &Node, wanted: &str, found: &str, help: &str) {
+        if node.value == Value::Faulty {
+            return;
+        }
         self.report(
             code::WRONG_SHAPE,
             node.span,
@@ -140,7 +143,7 @@ impl<'a> Reader<'a> {
         self.found.push(Diagnostic {
             code: code.to_owned(),
             severity: Severity::Error,
-            place: Some(span.in_file(self.file)),
+            place: Some(span.in_file(self.bundle.source_name(span.source))),
             path: self.path.join("."),
             message,
             help,
@@ -150,7 +153,6 @@ impl<'a> Reader<'a> {
     /// Joins two maps by name; a name in both is a fault.
     pub(super) fn join<N: AsRef<str> + PartialEq, T>(
         &mut self,
-        bundle: &Bundle,
         key: &str,
         whole: &mut Option<Named<N, T>>,
         part: Option<Named<N, T>>,
@@ -162,7 +164,7 @@ impl<'a> Reader<'a> {
             let first = whole[..known].iter().find(|(other, _)| other.value == name.value);
             if let Some((first, _)) = first {
                 let at = first.at;
-                self.twice(bundle, &format!("{key}.{}", name.value.as_ref()), at, name.at);
+                self.twice(&format!("{key}.{}", name.value.as_ref()), at, name.at);
             } else {
                 whole.push((name, value));
             }
@@ -170,8 +172,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports that `path` stands in two documents.
-    pub(super) fn twice(&mut self, bundle: &Bundle, path: &str, first: At, second: At) {
-        let file = bundle.documents.get(first.source as usize).map_or("", |s| s.name.as_str());
+    pub(super) fn twice(&mut self, path: &str, first: At, second: At) {
+        let file = self.bundle.source_name(first.source);
         self.path = path.split('.').map(str::to_owned).collect();
         self.report(
             code::DUPLICATE_NAME,
@@ -235,12 +237,14 @@ impl Read for Spanned<Rule> {
 fn within(span: Position, text: &str, part: std::ops::Range<usize>) -> Position {
     let extra = (span.len as usize).saturating_sub(text.len());
     let start = part.start.min(text.len());
-    if extra > 2 || !text.is_char_boundary(start) {
+    // An expanded scalar may be longer than what was written.
+    if extra > 2 || text.len() > span.len as usize || !text.is_char_boundary(start) {
         return span;
     }
     // A quoted scalar has one quote before its text.
     let quote = extra / 2;
     Position {
+        source: span.source,
         line: span.line,
         column: span.column + (quote + text[..start].chars().count()) as u32,
         offset: span.offset + (quote + start) as u32,
@@ -279,7 +283,7 @@ impl<N: Leaf, T: Read> Read for Named<N, T> {
             reader.path.push(entry.key.clone());
             let name = match N::leaf(&entry.key) {
                 Ok(value) => {
-                    let at = At { source: reader.source, position: entry.key_span };
+                    let at = At { source: entry.key_span.source, position: entry.key_span };
                     Some(Spanned { value, at })
                 }
                 Err(InvalidValue { message, help, .. }) => {

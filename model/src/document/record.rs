@@ -20,13 +20,16 @@ macro_rules! record {
             $( $(#[$field_doc])* pub $field: Option<$kind>, )*
         }
 
+        impl $name {
+            const KEYS: &[&str] = &[$(stringify!($field)),*];
+            const LATER: &[&str] = &[$($(stringify!($later)),+)?];
+        }
+
         impl $crate::document::reader::Read for $name {
             fn read(
                 node: &$crate::yaml::Node,
                 reader: &mut $crate::document::Reader<'_>,
             ) -> Option<Self> {
-                const KEYS: &[&str] = &[$(stringify!($field)),*];
-                const LATER: &[&str] = &[$($(stringify!($later)),+)?];
                 let entries = reader.map(node)?;
                 let mut record = Self { at: reader.at(node), ..Self::default() };
                 for entry in entries {
@@ -37,7 +40,7 @@ macro_rules! record {
                                 record.faulty.push(stringify!($field));
                             }
                         } )*
-                        _ => reader.unknown_key(entry, KEYS, LATER),
+                        _ => reader.unknown_key(entry, Self::KEYS, Self::LATER),
                     }
                 }
                 Some(record)

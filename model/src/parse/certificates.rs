@@ -92,7 +92,7 @@ impl Faults<'_> {
             }
             (None, Some((text, at))) => Some((text.into_bytes(), at)),
             (Some(path), None) => {
-                let document = self.file(path.at).to_owned();
+                let document = self.bundle.base_of(path.at.source).to_owned();
                 if let Some(content) = files.get(&(document.as_str(), path.value.as_str())) {
                     return Some((content.to_vec(), path.at));
                 }

@@ -21,8 +21,8 @@ use lb_store::Store;
 
 use self::error::ApiError;
 use crate::{
-    backup::Stores, identity::ledger::Ledger, metrics::Metrics, report::Reports, scrub,
-    snapshot::SnapshotCache, sync::registry::Registry,
+    backup::Stores, config_file::ConfigFile, identity::ledger::Ledger, metrics::Metrics,
+    report::Reports, scrub, snapshot::SnapshotCache, sync::registry::Registry,
 };
 
 /// The largest request body, in bytes.
@@ -43,7 +43,7 @@ pub struct Admin {
     /// Why the newest version could not be built.
     pub fault: Arc<Mutex<Option<String>>>,
     /// The file that holds the configuration.
-    pub held_by: Option<String>,
+    pub held_by: Option<Arc<ConfigFile>>,
     /// Who belongs to the fleet.
     pub ledger: Arc<Ledger>,
     /// The stores themselves, for backups.

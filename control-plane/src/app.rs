@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use lb_proto::v1::{
     config_sync_server::ConfigSyncServer, enrollment_server::EnrollmentServer,
     identity_server::IdentityServer, telemetry_server::TelemetryServer,
 };
+use lb_source::Sources;
 use lb_store::{EmbeddedStore, Store, embedded};
 use lb_telemetry::{addresses, shutdown};
 use tokio::net::TcpListener;
@@ -21,10 +22,10 @@ use tonic::transport::Server;
 use crate::{
     admin::{self, Admin},
     backup::{self, Stores},
-    config_file,
+    config_file::{self, ConfigFile, Outcome, watch::Reloading},
     identity::{ledger::Ledger, rotation, service::IdentityService},
     metrics::Metrics,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, bundle_at},
     report::Reports,
     scrub,
     secrets::{self, SealedStore},
@@ -89,7 +90,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         format!("could not read the identity store with the key in {}", key_file.display())
     })?);
     let held_by = match &settings.config {
-        Some(file) => Some(config_file::apply(&*store, file).await?),
+        Some(file) => Some(hold(&*store, file.clone(), &settings).await?),
         None => None,
     };
     let admin_listener = bind(settings.admin_addr, "the REST API", "--admin-addr").await?;
@@ -128,6 +129,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         ledger: Arc::clone(&ledger),
         streams: Arc::new(AtomicU64::new(1)),
     };
+    if let Some(file) = &held_by {
+        let failing = file.view().failure.is_some();
+        metrics.reloaded(if failing { Outcome::Failed } else { Outcome::Same });
+        let reloading = Reloading {
+            file: Arc::clone(file),
+            store: Arc::clone(&store),
+            cache: Arc::clone(&cache),
+            metrics: Arc::clone(&metrics),
+            poll: settings.config_poll,
+        };
+        tokio::spawn(config_file::watch::run(reloading, stop.clone()));
+    }
     tokio::spawn(rotation::run(Arc::clone(&ledger), Arc::clone(&registry), stop.clone()));
     let identity = IdentityService::new(Arc::clone(&ledger))
         .map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
@@ -184,6 +197,32 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     tracing::info!("control plane stopped");
     Ok(())
 }
+
+/// Reads the documents that hold the configuration. Where a valid version is stored, a bad
+/// document is shown and that version served; else there is nothing to start with.
+async fn hold(
+    store: &dyn Store,
+    path: PathBuf,
+    settings: &Settings,
+) -> anyhow::Result<Arc<ConfigFile>> {
+    let file = ConfigFile::new(Sources {
+        paths: vec![path],
+        environment: settings.environment.clone(),
+        flags: settings.set.clone(),
+    });
+    let failed = file.reload(store, true).await == Outcome::Failed;
+    if failed && bundle_at(store, store.head().await?).await?.is_none() {
+        let name = file.name();
+        let failure = file.view().failure.map(|failure| failure.to_string()).unwrap_or_default();
+        return Err(InvalidConfiguration(format!("{name}: {failure}")).into());
+    }
+    Ok(file)
+}
+
+/// There is no valid configuration to start with.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidConfiguration(String);
 
 async fn open(directory: &Path, ballast: u64) -> anyhow::Result<Arc<EmbeddedStore>> {
     let settings =

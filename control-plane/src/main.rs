@@ -2,14 +2,19 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use lb_control_plane::{app, settings::Settings};
+use lb_control_plane::{
+    app::{self, InvalidConfiguration},
+    settings::Settings,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How it exits when its configuration is not valid and no earlier one is stored.
+const INVALID: u8 = 3;
+
 fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings = Settings::read();
     if let Err(error) =
         lb_telemetry::logging::start(&settings.log_level, settings.log_format.into())
     {
@@ -24,5 +29,5 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the last word of a process that could not start")]
 fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("lb-control-plane: {error:#}");
-    ExitCode::FAILURE
+    if error.is::<InvalidConfiguration>() { ExitCode::from(INVALID) } else { ExitCode::FAILURE }
 }

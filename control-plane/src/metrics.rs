@@ -1,12 +1,16 @@
 //! What the control plane counts, and how it is read.
 
+use jiff::Timestamp;
 use lb_telemetry::{SOFTWARE_VERSION, metric};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
-use crate::sync::session::{News, PushKind};
+use crate::{
+    config_file::Outcome,
+    sync::session::{News, PushKind},
+};
 
 /// The control plane's metrics, in a registry of their own.
 #[derive(Debug)]
@@ -19,6 +23,9 @@ pub struct Metrics {
     root_mismatch: IntCounter,
     /// Commits by result.
     pub commits: IntCounterVec,
+    reloads: IntCounterVec,
+    last_reload: IntGauge,
+    reload_failing: IntGauge,
     /// The current version.
     pub version: IntGauge,
     /// Connected proxies.
@@ -64,6 +71,18 @@ impl Metrics {
                 Opts::new(metric::CONFIG_COMMITS_TOTAL, "Commits of a configuration by result"),
                 &["result"],
             )?,
+            reloads: IntCounterVec::new(
+                Opts::new(metric::CONFIG_RELOADS_TOTAL, "Readings of the configuration file"),
+                &["result"],
+            )?,
+            last_reload: IntGauge::new(
+                metric::CONFIG_LAST_RELOAD,
+                "When the configuration file was valid last",
+            )?,
+            reload_failing: IntGauge::new(
+                metric::CONFIG_RELOAD_FAILING,
+                "Whether the configuration file says something else than the current version",
+            )?,
             version: IntGauge::new(metric::CONFIG_VERSION, "The current version")?,
             connected: IntGauge::new(metric::CONNECTED_PROXIES, "Connected proxies")?,
             in_sync: IntGauge::new(metric::PROXIES_IN_SYNC, "Proxies on the current version")?,
@@ -79,6 +98,9 @@ impl Metrics {
         registry.register(Box::new(metrics.propagation.clone()))?;
         registry.register(Box::new(metrics.root_mismatch.clone()))?;
         registry.register(Box::new(metrics.commits.clone()))?;
+        registry.register(Box::new(metrics.reloads.clone()))?;
+        registry.register(Box::new(metrics.last_reload.clone()))?;
+        registry.register(Box::new(metrics.reload_failing.clone()))?;
         registry.register(Box::new(metrics.version.clone()))?;
         registry.register(Box::new(metrics.connected.clone()))?;
         registry.register(Box::new(metrics.in_sync.clone()))?;
@@ -105,6 +127,16 @@ impl Metrics {
             News::Rejected { .. } => self.acks.with_label_values(&["rejected"]).inc(),
             News::RootMismatch => self.root_mismatch.inc(),
             News::Hello(_) | News::Declined(_) => {}
+        }
+    }
+
+    /// Counts a reading of the configuration file.
+    pub fn reloaded(&self, outcome: Outcome) {
+        self.reloads.with_label_values(&[outcome.as_str()]).inc();
+        let failed = outcome == Outcome::Failed;
+        self.reload_failing.set(i64::from(failed));
+        if !failed {
+            self.last_reload.set(Timestamp::now().as_second());
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing here describes traffic; that is in the configuration, and hot.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use lb_telemetry::logging::Format;
@@ -34,10 +34,28 @@ pub struct Settings {
     )]
     pub sync_addr: SocketAddr,
 
-    /// A document that holds the configuration: it is applied at the start, and the API refuses
-    /// changes
-    #[arg(long, short, value_name = "FILE", env = "LB_CONTROL_PLANE_CONFIG")]
+    /// A document, or a directory of them, that holds the configuration: it is read at the start,
+    /// whenever it changes and at SIGHUP, and the API refuses changes
+    #[arg(long, short, value_name = "FILE_OR_DIR", env = "LB_CONTROL_PLANE_CONFIG")]
     pub config: Option<PathBuf>,
+
+    /// Set one value over the documents and the environment; may be repeated
+    #[arg(long, value_name = "PATH=VALUE", value_parser = pair, requires = "config")]
+    pub set: Vec<(String, String)>,
+
+    /// How often the documents are looked at where the system does not report changes
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        value_parser = poll,
+        env = "LB_CONTROL_PLANE_CONFIG_POLL"
+    )]
+    pub config_poll: Duration,
+
+    /// The environment at the start, which documents may name
+    #[arg(skip)]
+    pub environment: BTreeMap<String, String>,
 
     /// The file with the key that seals everything in the data directory; made at the first start
     /// [default: DATA_DIR.key, beside the directory]
@@ -83,6 +101,17 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+impl Settings {
+    /// Reads flags and the environment, once.
+    pub fn read() -> Self {
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment = std::env::vars_os().filter_map(text).collect();
+        Self { environment, ..Self::parse() }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -104,6 +133,18 @@ impl From<LogFormat> for Format {
 fn size(text: &str) -> Result<u64, String> {
     match lb_model::value::ByteSize::parse(text) {
         Ok(size) => Ok(size.0),
+        Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    lb_source::pair(text).map_err(|error| error.to_string())
+}
+
+fn poll(text: &str) -> Result<Duration, String> {
+    match lb_model::value::Duration::parse(text) {
+        Ok(poll) if poll.as_millis() >= 100 => Ok(poll.get()),
+        Ok(_) => Err("looking more often than every 100ms is of no use".to_owned()),
         Err(error) => Err(format!("{error}; {}", error.help.as_deref().unwrap_or_default())),
     }
 }

@@ -47,3 +47,9 @@ pub const SNAPSHOT_PROPAGATION: &str = "lb_snapshot_propagation_seconds";
 pub const ROOT_MISMATCH_TOTAL: &str = "lb_root_mismatch_total";
 /// Commits of a configuration, by result.
 pub const CONFIG_COMMITS_TOTAL: &str = "lb_config_commits_total";
+/// Readings of the file that holds the configuration, by result.
+pub const CONFIG_RELOADS_TOTAL: &str = "lb_config_reloads_total";
+/// When that file was valid last, in seconds since 1970.
+pub const CONFIG_LAST_RELOAD: &str = "lb_config_last_reload_success_timestamp_seconds";
+/// 1 while what that file says is not the current version.
+pub const CONFIG_RELOAD_FAILING: &str = "lb_config_reload_failing";

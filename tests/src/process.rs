@@ -93,10 +93,15 @@ impl Process {
 
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal by name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
         let child = self.child.as_ref().expect("a process that runs");
-        let command = format!("kill -TERM {}", child.id());
+        let command = format!("kill -{name} {}", child.id());
         let status = Command::new("sh").args(["-c", &command]).status().expect("a shell");
-        assert!(status.success(), "could not terminate {}", self.name);
+        assert!(status.success(), "could not send {name} to {}", self.name);
     }
 
     /// Waits until it has ended by itself.

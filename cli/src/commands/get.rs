@@ -71,6 +71,7 @@ mod tests {
         ConfigView {
             version: Version(3),
             held_by: None,
+            reload: None,
             documents: documents.iter().map(source).collect(),
             files: Vec::new(),
         }

@@ -188,6 +188,7 @@ mod tests {
         ConfigView {
             version: Version(1),
             held_by: None,
+            reload: None,
             documents: vec![Source::new(name, text)],
             files: vec![],
         }

@@ -54,7 +54,8 @@ pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, 
 pub(super) fn view(admin: &Admin, version: Version, bundle: &Bundle) -> ConfigView {
     ConfigView {
         version,
-        held_by: admin.held_by.clone(),
+        held_by: admin.held_by.as_ref().map(|file| file.name().to_owned()),
+        reload: admin.held_by.as_ref().map(|file| file.view()),
         documents: bundle
             .documents
             .iter()
@@ -80,7 +81,7 @@ pub(super) async fn put_config(
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
     if let Some(file) = &admin.held_by {
-        return Err(ApiError::held_by(file));
+        return Err(ApiError::held_by(file.name()));
     }
     let body = body.map_err(|rejection| {
         ApiError::new(rejection.status(), "unreadable_body", rejection.body_text())

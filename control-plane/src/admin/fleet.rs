@@ -54,9 +54,14 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
         Err(error) => error.to_string(),
     };
     let configuration = admin.fault().unwrap_or_else(|| "ok".to_owned());
-    let well = configuration == "ok" && store == "ok";
+    if let Some(file) = &admin.held_by {
+        let failure = file.view().failure.map(|failure| failure.to_string());
+        let text = failure.unwrap_or_else(|| "ok".to_owned());
+        components.insert("configuration file".to_owned(), text);
+    }
     components.insert("store".to_owned(), store);
     components.insert("configuration".to_owned(), configuration);
+    let well = components.values().all(|text| text == "ok");
     let status = if head.is_err() {
         "unhealthy"
     } else if !well || proxies.stale > 0 || backends.unhealthy > 0 {

@@ -78,7 +78,7 @@ pub(super) async fn restore(
     let version = number(version)?;
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
     if let Some(file) = &admin.held_by {
-        return Err(ApiError::held_by(file));
+        return Err(ApiError::held_by(file.name()));
     }
     let bundle = bundle_of(&admin, version).await?;
     let precondition = if_match(&headers)?.unwrap_or(Precondition::Any);

@@ -1,5 +1,7 @@
 //! The configuration itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{bundle::Source, diagnostic::Diagnostics, snapshot::Version};
@@ -12,6 +14,9 @@ pub struct ConfigView {
     /// The file that holds the configuration, if a file does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<String>,
+    /// How reading that file went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<ReloadView>,
     /// The documents.
     pub documents: Vec<Source>,
     /// The files that they name.
@@ -41,4 +46,34 @@ pub struct Committed {
     pub warnings: Diagnostics,
     /// How many proxies are connected now.
     pub connected_proxies: usize,
+}
+
+/// How reading the file went that holds the configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadView {
+    /// When its content was valid last and became the current version, or was it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<String>,
+    /// Why what it says now is not the current version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<ReloadFailure>,
+}
+
+/// Why a file that holds the configuration was not taken. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReloadFailure {
+    /// Since when.
+    pub since: String,
+    /// What is wrong.
+    pub detail: String,
+    /// Its faults, if it could be read.
+    #[serde(default, skip_serializing_if = "Diagnostics::is_empty")]
+    pub diagnostics: Diagnostics,
+}
+
+impl fmt::Display for ReloadFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)?;
+        self.diagnostics.iter().try_for_each(|finding| write!(f, "\n{finding}"))
+    }
 }

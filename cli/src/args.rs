@@ -13,7 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
 pub(crate) use self::{
-    change::{Apply, Change, Check, History, Layers, Rollback, Wait},
+    change::{
+        Apply, Change, Check, Config, ConfigAction, Diff, History, Layers, Plan, Rollback, Show,
+        Wait,
+    },
     environment::Environment,
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
@@ -27,11 +30,12 @@ pub(crate) use self::{
 #[command(after_help = "Examples:
   lbctl up                          run a control plane and two proxies here, with a demo
   lbctl check lb.yaml               find every fault of a configuration, without a server
+  lbctl plan -f lb.yaml             what it would change
   lbctl apply -f lb.yaml -m \"more\"  make it the current version and wait until it is live
   lbctl status                      how everything is
 
-Exit codes: 0 ok, 1 failure, 3 invalid configuration, 4 unreachable or too late,
-5 not authorised, 6 not found, 7 conflict, 64 wrong use, 130 interrupted.")]
+Exit codes: 0 ok, 1 failure, 2 changes present (--detailed-exitcode), 3 invalid configuration,
+4 unreachable or too late, 5 not authorised, 6 not found, 7 conflict, 64 wrong use, 130 interrupted.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -93,14 +97,22 @@ pub(crate) enum Command {
     Up(Up),
     /// Find every fault of a configuration, without a server
     Check(Check),
+    /// Say what a configuration would change, and change nothing
+    Plan(Plan),
     /// Make a configuration the current version
     Apply(Apply),
+    /// Compare two configurations: versions, files, or one of each
+    Diff(Diff),
     /// Show the documents of the current version
     #[command(after_help = "Examples:
   lbctl get > lb.yaml               the text as it was applied
   lbctl get -o json                 version, documents and files
   lbctl get -o name                 the names of the documents")]
     Get,
+    /// Show one version: who made it, why, what it changed and what it says
+    Show(Show),
+    /// Look at the configuration: documents, history, where each value comes from
+    Config(Config),
     /// Say how everything is: control plane, proxies and backends
     #[command(after_help = "Examples:
   lbctl status

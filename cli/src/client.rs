@@ -7,8 +7,8 @@ use std::{error::Error, time::Duration};
 use lb_model::{
     Bundle, Diagnostics, Version,
     api::{
-        AuthorityView, BUNDLE_TYPE, BackendList, Committed, ConfigView, HealthView, Problem,
-        ProxyList, TokenCreated, TokenList, TokenRequest, VersionList,
+        AuthorityView, BUNDLE_TYPE, BackendList, Committed, ConfigView, Diff, HealthView,
+        OriginList, Plan, Problem, ProxyList, TokenCreated, TokenList, TokenRequest, VersionList,
     },
 };
 use reqwest::{
@@ -99,6 +99,31 @@ impl Client {
             request = request.query(&[("dry_run", "true")]);
         }
         self.send(request).await
+    }
+
+    /// The documents of an older version, and who made it when and why.
+    pub(crate) async fn version(&self, version: Version) -> Answer<ConfigView> {
+        self.get(&["api", "v1", "versions", &version.to_string()], &[]).await
+    }
+
+    /// What leads from one version to another; from the one before when `from` is absent.
+    pub(crate) async fn diff(&self, from: Option<Version>, to: Version) -> Answer<Diff> {
+        let query: Vec<_> = from.map(|from| ("from", from.to_string())).into_iter().collect();
+        self.get(&["api", "v1", "versions", &to.to_string(), "diff"], &query).await
+    }
+
+    /// What a bundle would change, compared with a version or with the current one.
+    pub(crate) async fn plan(&self, bundle: &Bundle, base: Option<Version>) -> Answer<Plan> {
+        let body = serde_json::to_vec(bundle).map_err(|error| self.stranger(0, &error))?;
+        let request = self.request(Method::POST, &["api", "v1", "plan"]);
+        let request = request.header(CONTENT_TYPE, BUNDLE_TYPE).body(body);
+        let base = base.map(|base| ("base", base.to_string()));
+        self.send(request.query(&base.as_slice())).await
+    }
+
+    /// Where each value of the current version comes from.
+    pub(crate) async fn origins(&self) -> Answer<OriginList> {
+        self.get(&["api", "v1", "config", "sources"], &[]).await
     }
 
     /// The newest versions, or those before one.

@@ -5,10 +5,14 @@ mod authority;
 mod backends;
 mod backup;
 pub(crate) mod check;
+mod config;
+mod diff;
 mod get;
 mod history;
+mod plan;
 mod proxies;
 mod rollback;
+mod show;
 mod status;
 mod tokens;
 mod version;
@@ -38,6 +42,10 @@ pub(crate) async fn run(
         Command::Apply(apply) => {
             apply::run(&Client::new(server)?, &apply, environment, output).await
         }
+        Command::Plan(plan) => plan::run(&Client::new(server)?, &plan, environment, output).await,
+        Command::Diff(diff) => diff::run(server, &diff, environment, output).await,
+        Command::Show(show) => show::run(&Client::new(server)?, &show, output).await,
+        Command::Config(config) => config::run(server, &config, environment, output).await,
         Command::Get => get::run(&Client::new(server)?, output).await,
         Command::Status => status::run(&Client::new(server)?, output).await,
         Command::Proxies(proxies) => {

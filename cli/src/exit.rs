@@ -9,6 +9,8 @@ pub(crate) enum Exit {
     Ok,
     /// Something failed.
     Failure,
+    /// There are changes, and the caller asked to be told so.
+    Changes,
     /// The configuration is invalid.
     Invalid,
     /// Nobody answered, or not in time.
@@ -31,6 +33,7 @@ impl Exit {
         match self {
             Self::Ok => 0,
             Self::Failure => 1,
+            Self::Changes => 2,
             Self::Invalid => 3,
             Self::Unreachable => 4,
             Self::NotAuthorised => 5,
@@ -41,7 +44,7 @@ impl Exit {
         }
     }
 
-    /// What a status of the API means. 2 is kept free for "there are changes", so clap's 2 is 64.
+    /// What a status of the API means. 2 means "there are changes", so clap's 2 is 64.
     pub(crate) const fn of_status(status: u16) -> Self {
         match status {
             401 | 403 => Self::NotAuthorised,
@@ -112,6 +115,7 @@ mod tests {
         let all = [
             (Exit::Ok, 0),
             (Exit::Failure, 1),
+            (Exit::Changes, 2),
             (Exit::Invalid, 3),
             (Exit::Unreachable, 4),
             (Exit::NotAuthorised, 5),

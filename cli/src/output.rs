@@ -2,6 +2,7 @@
 //!
 //! A reader that goes away (`lbctl get | head -1`) is no failure: the rest is dropped quietly.
 
+pub(crate) mod changes;
 pub(crate) mod diagnostics;
 pub(crate) mod table;
 pub(crate) mod time;

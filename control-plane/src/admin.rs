@@ -1,5 +1,6 @@
 //! The REST API and the endpoints of operators and monitors.
 
+mod changes;
 mod config;
 mod error;
 mod fleet;
@@ -60,7 +61,10 @@ type Shared = Arc<Admin>;
 pub fn router(admin: Shared) -> Router {
     Router::new()
         .route("/api/v1/config", get(config::get_config).put(config::put_config))
+        .route("/api/v1/config/sources", get(changes::sources))
+        .route("/api/v1/plan", post(changes::plan))
         .route("/api/v1/versions", get(versions::list))
+        .route("/api/v1/versions/{version}/diff", get(changes::diff))
         .route("/api/v1/versions/{version}", get(versions::get))
         .route("/api/v1/versions/{version}/restore", post(versions::restore))
         .route("/api/v1/proxies", get(fleet::proxies))

@@ -2,6 +2,7 @@
 //!
 //! Additive only: a key, once here, keeps its name and meaning. Times are RFC 3339 texts.
 
+mod changes;
 mod config;
 mod fleet;
 mod identity;
@@ -9,7 +10,7 @@ mod versions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{config::*, fleet::*, identity::*, versions::*};
+pub use self::{changes::*, config::*, fleet::*, identity::*, versions::*};
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// The media type of a [`crate::Bundle`] in JSON.

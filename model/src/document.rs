@@ -22,6 +22,7 @@ use crate::{
         BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, Label,
         ListenAddress, RouteName, ServiceName, Weight,
     },
+    yaml::Node,
 };
 
 /// A map keyed by name, in written order.
@@ -238,9 +239,16 @@ impl Document {
 
     /// Reads every document of a bundle and joins their maps by name.
     pub fn read(bundle: &Bundle) -> (Self, Diagnostics) {
-        let (trees, mut found) = layers::trees(bundle);
-        let mut whole = Self::default();
-        for tree in &trees {
+        let (layered, mut found) = layers::layered(bundle);
+        let (whole, faults) = Self::of_trees(&layered.trees, bundle);
+        found.extend(faults);
+        (whole, found)
+    }
+
+    /// Reads the trees of a bundle's documents and joins their maps by name.
+    pub(crate) fn of_trees(trees: &[Node], bundle: &Bundle) -> (Self, Diagnostics) {
+        let (mut whole, mut found) = (Self::default(), Diagnostics::default());
+        for tree in trees {
             let mut reader = Reader::new(bundle);
             if let Some(part) = reader.document(tree) {
                 whole.join(part, &mut reader);

@@ -7,7 +7,7 @@
 
 mod expand;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     bundle::{Bundle, Setting},
@@ -15,11 +15,22 @@ use crate::{
     yaml::{self, Entry, Node, Position, Value},
 };
 
-/// One tree for each document that could be read, with variables expanded and settings in place.
-pub(crate) fn trees(bundle: &Bundle) -> (Vec<Node>, Diagnostics) {
+/// A bundle with its layers joined.
+#[derive(Debug, Default)]
+pub(crate) struct Layered {
+    /// One tree for each document that could be read, with variables expanded and settings in
+    /// place.
+    pub(crate) trees: Vec<Node>,
+    /// The texts in which variables stood, by source and offset.
+    pub(crate) written: BTreeMap<(u32, u32), String>,
+}
+
+/// Joins the layers of a bundle.
+pub(crate) fn layered(bundle: &Bundle) -> (Layered, Diagnostics) {
     let (mut trees, mut found) = documents(bundle);
+    let mut written = BTreeMap::new();
     for tree in &mut trees {
-        expand::variables(tree, bundle, &mut found);
+        expand::variables(tree, bundle, &mut written, &mut found);
     }
     for (index, setting) in bundle.settings.iter().enumerate() {
         let source = (bundle.documents.len() + index) as u32;
@@ -34,7 +45,7 @@ pub(crate) fn trees(bundle: &Bundle) -> (Vec<Node>, Diagnostics) {
             });
         }
     }
-    (trees, found)
+    (Layered { trees, written }, found)
 }
 
 /// The names of all variables that the documents name, well written or not.

@@ -22,6 +22,7 @@ mod audience;
 pub mod bundle;
 pub mod config;
 pub mod diagnostic;
+pub mod difference;
 pub mod document;
 mod layers;
 mod parse;

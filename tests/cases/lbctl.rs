@@ -84,6 +84,83 @@ async fn a_document_is_checked_applied_shown_and_rolled_back() {
 }
 
 #[tokio::test]
+async fn what_changes_is_told_before_and_after() {
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::start(0).await;
+    let server = cluster.control_plane().url();
+    let text =
+        |weight: u16| format!("backends:\n  a: {{ url: \"http://a:1\", weight: {weight} }}\n");
+    let file = scratch.write("lb.yaml", text(1)).display().to_string();
+    assert_eq!(lbctl(&server, &["apply", "-f", &file, "-m", "begin"]).await.code, 0);
+
+    scratch.write("lb.yaml", text(2));
+    let planned = lbctl(&server, &["plan", "-f", &file, "--detailed-exitcode"]).await;
+    assert_eq!(planned.code, 2, "{planned:?}");
+    assert!(
+        planned.stdout.starts_with("plan   1 → 2   1 changed, 0 added, 0 removed\n"),
+        "{planned:?}"
+    );
+    assert!(planned.stdout.contains("~ backend/a\n      weight  1 → 2\n"), "{planned:?}");
+    assert_eq!(cluster.control_plane().get("/api/v1/config").await["version"], 1);
+    let set = ["plan", "-f", &file, "--set", "backends.a.weight=1", "--detailed-exitcode"];
+    assert_eq!(lbctl(&server, &set).await.code, 0, "the flag takes the change back");
+
+    let applied = lbctl(&server, &["apply", "-f", &file, "-m", "more"]).await;
+    assert!(applied.stderr.contains("weight  1 → 2"), "{applied:?}");
+    let shown = lbctl(&server, &["show", "2"]).await;
+    for part in ["version  2\n", "reason   more\n", "weight  1 → 2\n", &text(2)] {
+        assert!(shown.stdout.contains(part), "{part}: {shown:?}");
+    }
+    let other = scratch.write("other.yaml", text(3)).display().to_string();
+    for (arguments, expected) in [
+        (&["diff", "2"][..], "weight  1 → 2"),
+        (&["diff", "2", "1"], "weight  2 → 1"),
+        (&["diff", "1", &other], "weight  1 → 3"),
+        (&["diff", &file, &other], "weight  2 → 3"),
+    ] {
+        let ended = lbctl(&server, arguments).await;
+        assert!(ended.code == 0 && ended.stdout.contains(expected), "{arguments:?}: {ended:?}");
+    }
+    assert_eq!(lbctl(&server, &["diff", &other, "1"]).await.code, 64);
+    assert_eq!(lbctl(&server, &["show", "9"]).await.code, 6);
+    // Version 0 says nothing, so the first one adds all.
+    assert!(lbctl(&server, &["diff", "1"]).await.stdout.contains("+ backend/a"));
+}
+
+#[tokio::test]
+async fn every_value_says_where_it_comes_from() {
+    let scratch = Scratch::new();
+    let mut cluster = Cluster::start(0).await;
+    let server = cluster.control_plane().url();
+    let text = "backends:\n  a: { url: \"http://${LB_TEST_HOST:-a}:1\" }\n";
+    let file = scratch.write("lb.yaml", text).display().to_string();
+    let mut command = Command::new(binary("lbctl"));
+    command.args(["--server", &server, "apply", "-f", &file]).stdin(Stdio::null());
+    command.args(["--set", "services.s.strategy=p2c"]);
+    command.env("LB_TEST_HOST", "shop.internal").env("LB_SERVICES__S__BACKENDS", "[a]");
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let sources = lbctl(&server, &["config", "sources", "-o", "json"]).await;
+    let values = sources.json()["values"].clone();
+    let found: Vec<_> = values
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| [&v["path"], &v["value"], &v["origin"]].map(|v| v.as_str().unwrap().to_owned()))
+        .collect();
+    let expected = [
+        ["backends.a.url", "http://${LB_TEST_HOST:-a}:1", &format!("{file}:2:13")],
+        ["services.s.backends", "[a]", "environment variable LB_SERVICES__S__BACKENDS"],
+        ["services.s.strategy", "p2c", "flag --set services.s.strategy"],
+    ];
+    assert_eq!(found, expected.map(|line| line.map(str::to_owned)));
+    // Whoever reads the version sees that it has layers, and never what a variable says.
+    let view = cluster.control_plane().get("/api/v1/config").await;
+    assert_eq!(view["settings"][0]["path"], "services.s.backends");
+    assert!(!view.to_string().contains("shop.internal"), "{view}");
+}
+
+#[tokio::test]
 async fn an_invalid_document_exits_with_3_and_is_never_sent() {
     let scratch = Scratch::new();
     let mut cluster = Cluster::start(0).await;

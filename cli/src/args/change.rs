@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::value::{duration, pair};
 
@@ -47,6 +47,85 @@ pub(crate) struct Apply {
     /// Change nothing unless this version is the current one
     #[arg(long, value_name = "N")]
     pub(crate) if_version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl plan -f lb.yaml
+  lbctl plan -f conf.d --set services.shop.strategy=p2c
+  lbctl plan -f lb.yaml --detailed-exitcode      for CI: 2 means that there are changes
+
+Nothing is changed. Exits with 3 when the configuration is invalid.")]
+pub(crate) struct Plan {
+    /// A file, a directory of *.yaml and *.yml, or `-` for standard input
+    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
+    /// Exit with 2 when there are changes
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl diff 41                     what version 41 changed
+  lbctl diff 41 43                  what leads from 41 to 43
+  lbctl diff 41 lb.yaml             what a file would change in version 41
+  lbctl diff old.yaml new.yaml      two files or directories, without a server")]
+pub(crate) struct Diff {
+    /// A version, or a file or directory
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// A version, or a file or directory
+    #[arg(value_name = "TO")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
+    /// Exit with 2 when there are changes
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl show 41
+  lbctl show 41 -o json | jq .commit.author")]
+pub(crate) struct Show {
+    /// The version
+    #[arg(value_name = "N")]
+    pub(crate) version: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl config sources              where each value of the current version comes from
+  lbctl config sources -f lb.yaml   of a file, without a server
+  lbctl config get                  the same as lbctl get")]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) action: ConfigAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Show the documents of the current version
+    Get,
+    /// List versions
+    History(History),
+    /// Show one version
+    Show(Show),
+    /// Say where each value comes from: a place in a document, a variable, a flag
+    #[command(after_help = "Examples:
+  lbctl config sources
+  LB_SERVICES__SHOP__STRATEGY=p2c lbctl config sources -f lb.yaml")]
+    Sources {
+        /// A file, a directory of *.yaml and *.yml, or `-`; the current version when absent
+        #[arg(short, long = "file", value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        layers: Layers,
+    },
 }
 
 /// What stands over the documents.

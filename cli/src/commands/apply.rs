@@ -10,7 +10,7 @@ use crate::{
     args::{Apply, Environment, Wait},
     client::{ApiError, Client},
     exit::{Exit, Failure},
-    output::{Output, diagnostics::plural},
+    output::{Output, changes, diagnostics::plural},
     source::{self, Reading},
 };
 
@@ -31,6 +31,13 @@ pub(crate) async fn run(
     let committed = client.put_config(&reading.bundle, expected, &signature, apply.dry_run).await;
     let committed = committed.map_err(|error| refused(error, expected, &reading, output))?;
     tell_news(&committed.warnings, &reading, output);
+    if !output.is_structured() && !committed.changes.is_empty() {
+        output.note(format_args!(
+            "{}{}",
+            changes::draw(&committed.changes, output.message_color),
+            changes::summary(&committed.changes)
+        ));
+    }
     if apply.dry_run {
         return dry_run(&committed, expected, output);
     }
@@ -177,6 +184,7 @@ mod tests {
             version: Version(7),
             changed,
             warnings: Diagnostics::default(),
+            changes: Vec::new(),
             connected_proxies,
         };
         assert_eq!(

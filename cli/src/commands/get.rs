@@ -27,7 +27,7 @@ pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failur
 }
 
 /// The texts. One alone stays as it was written; of several each begins with its name.
-fn documents(view: &ConfigView) -> String {
+pub(super) fn documents(view: &ConfigView) -> String {
     let mut text = String::new();
     for document in &view.documents {
         if view.documents.len() > 1 {
@@ -71,6 +71,9 @@ mod tests {
         ConfigView {
             version: Version(3),
             held_by: None,
+            commit: None,
+            content_hash: String::new(),
+            settings: Vec::new(),
             reload: None,
             documents: documents.iter().map(source).collect(),
             files: Vec::new(),

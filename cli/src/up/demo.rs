@@ -188,6 +188,9 @@ mod tests {
         ConfigView {
             version: Version(1),
             held_by: None,
+            commit: None,
+            content_hash: String::new(),
+            settings: Vec::new(),
             reload: None,
             documents: vec![Source::new(name, text)],
             files: vec![],

@@ -12,14 +12,15 @@ use axum::{
 };
 use jiff::Timestamp;
 use lb_model::{
-    Bundle, Config, Version,
-    api::{BUNDLE_TYPE, Committed, ConfigView, FileView, YAML_TYPE},
+    Bundle, Config, Diagnostics, Version,
+    api::{BUNDLE_TYPE, Committed, ConfigView, FileView, SettingView, YAML_TYPE},
     bundle::Source,
+    resource::Digest,
 };
 use lb_store::{Commit, Key};
 use serde::Deserialize;
 
-use super::{Admin, Shared, error::ApiError};
+use super::{Admin, Shared, changes, error::ApiError, versions::commit_view};
 use crate::pipeline::bundle_at;
 
 /// The name of a document that came without one.
@@ -47,13 +48,23 @@ pub(super) enum Precondition {
 pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, ApiError> {
     let version = admin.store.head().await?;
     let bundle = bundle_at(&*admin.store, version).await?.unwrap_or_default();
-    Ok(tagged(version, Json(view(&admin, version, &bundle))))
+    let commit = match version {
+        Version::NONE => None,
+        version => Some(commit_view(admin.store.record(version).await?)),
+    };
+    Ok(tagged(version, Json(ConfigView { commit, ..view(&admin, version, &bundle) })))
+}
+
+fn keyed_hash(admin: &Admin, bundle: &Bundle) -> blake3::Hash {
+    blake3::keyed_hash(&admin.store.lineage().hash_key, &bundle.content_hash())
 }
 
 /// What is shown of a bundle: everything but what must stay secret.
 pub(super) fn view(admin: &Admin, version: Version, bundle: &Bundle) -> ConfigView {
     ConfigView {
         version,
+        commit: None,
+        content_hash: Digest(*keyed_hash(admin, bundle).as_bytes()).to_hex(),
         held_by: admin.held_by.as_ref().map(|file| file.name().to_owned()),
         reload: admin.held_by.as_ref().map(|file| file.view()),
         documents: bundle
@@ -70,6 +81,14 @@ pub(super) fn view(admin: &Admin, version: Version, bundle: &Bundle) -> ConfigVi
                 size: file.content.0.len() as u64,
             })
             .collect(),
+        settings: bundle
+            .settings
+            .iter()
+            .map(|setting| SettingView {
+                path: setting.path.join("."),
+                origin: setting.origin.clone(),
+            })
+            .collect(),
     }
 }
 
@@ -83,10 +102,7 @@ pub(super) async fn put_config(
     if let Some(file) = &admin.held_by {
         return Err(ApiError::held_by(file.name()));
     }
-    let body = body.map_err(|rejection| {
-        ApiError::new(rejection.status(), "unreadable_body", rejection.body_text())
-    })?;
-    let bundle = read_body(&headers, &body)?;
+    let bundle = read_body(&headers, body)?;
     let precondition = if_match(&headers)?.ok_or_else(|| {
         let detail = "name the version the change is made on top of: send the ETag of \
                       GET /api/v1/config as If-Match";
@@ -120,27 +136,26 @@ pub(super) async fn change(
         return Err(lb_store::StoreError::Conflict { expected, head }.into());
     }
     let current = bundle_at(&*admin.store, head).await?;
-    let parse = move || {
-        let parsed = Config::parse(&bundle, now.as_second());
-        (parsed, bundle)
-    };
-    let (parsed, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
-        let detail = "validation ended without an answer; nothing was changed";
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
-    })?;
-    let warnings = parsed.map_err(ApiError::invalid)?.warnings;
+    let (bundle, warnings) = validated(bundle).await?;
     let connected_proxies = admin.registry.counts(head).connected;
-    let same = current.is_some_and(|known| known.content_hash() == bundle.content_hash());
+    let current = current.unwrap_or_default();
+    let same = current.content_hash() == bundle.content_hash();
+    let (bundle, changes) = changes::between(admin, current, bundle).await?;
     if same || query.dry_run {
         if same && !query.dry_run {
             // Applying the same again is how an operator asks those who refused to try again.
             admin.cache.retry();
         }
-        return Ok(Committed { version: head, changed: !same, warnings, connected_proxies });
+        return Ok(Committed {
+            version: head,
+            changed: !same,
+            warnings,
+            changes,
+            connected_proxies,
+        });
     }
-    let bytes = serde_json::to_vec(&bundle).map_err(|error| {
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
-    })?;
+    let bytes =
+        serde_json::to_vec(&bundle).map_err(|error| ApiError::internal(error.to_string()))?;
     let commit = Commit {
         author: text(query.author, "unknown"),
         reason: text(query.reason, ""),
@@ -150,7 +165,19 @@ pub(super) async fn change(
     };
     let record = admin.store.commit(expected, commit).await?;
     tracing::info!(version = record.version.0, author = record.author, "configuration committed");
-    Ok(Committed { version: record.version, changed: true, warnings, connected_proxies })
+    Ok(Committed { version: record.version, changed: true, warnings, changes, connected_proxies })
+}
+
+/// A bundle that is valid, and what deserves a second look in it.
+pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Diagnostics), ApiError> {
+    let parse = move || {
+        let parsed = Config::parse(&bundle, Timestamp::now().as_second());
+        (parsed, bundle)
+    };
+    let (parsed, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
+        ApiError::internal("validation ended without an answer; nothing was changed")
+    })?;
+    Ok((bundle, parsed.map_err(ApiError::invalid)?.warnings))
 }
 
 impl ChangeQuery {
@@ -167,16 +194,22 @@ pub(super) fn bad_query(rejection: &QueryRejection) -> ApiError {
 }
 
 /// The bundle in a request body.
-fn read_body(headers: &HeaderMap, body: &[u8]) -> Result<Bundle, ApiError> {
+pub(super) fn read_body(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Bundle, ApiError> {
+    let body = body.map_err(|rejection| {
+        ApiError::new(rejection.status(), "unreadable_body", rejection.body_text())
+    })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     match kind {
-        BUNDLE_TYPE => serde_json::from_slice(body).map_err(|error| {
+        BUNDLE_TYPE => serde_json::from_slice(&body).map_err(|error| {
             let detail = format!("the body is not a bundle: {error}");
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_bundle", detail)
         }),
         YAML_TYPE | "text/yaml" | "application/x-yaml" => {
-            let text = std::str::from_utf8(body).map_err(|error| {
+            let text = std::str::from_utf8(&body).map_err(|error| {
                 let detail =
                     format!("the document is not UTF-8 after byte {}", error.valid_up_to());
                 ApiError::new(StatusCode::BAD_REQUEST, "invalid_document", detail)

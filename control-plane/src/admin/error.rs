@@ -27,6 +27,11 @@ impl ApiError {
         }))
     }
 
+    /// A fault of our own.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
     pub(super) fn with_current(mut self, current: Version) -> Self {
         self.0.current = Some(current);
         self

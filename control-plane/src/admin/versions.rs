@@ -11,9 +11,10 @@ use axum::{
 };
 use lb_model::{
     Bundle, Version,
-    api::{VersionList, VersionView},
+    api::{ConfigView, VersionList, VersionView},
     resource::Digest,
 };
+use lb_store::CommitRecord;
 use serde::Deserialize;
 
 use super::{
@@ -45,27 +46,29 @@ pub(super) async fn list(
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
     let current = admin.store.head().await?;
     let records = admin.store.records(query.before, query.limit.clamp(1, MOST)).await?;
-    let versions = records
-        .into_iter()
-        .map(|record| VersionView {
-            version: record.version,
-            author: record.author,
-            reason: record.reason,
-            time: record.time.to_string(),
-            hash: Digest(record.hash).to_hex(),
-        })
-        .collect();
+    let versions = records.into_iter().map(commit_view).collect();
     Ok(Json(VersionList { current, versions }))
 }
 
-/// The documents of one version.
+pub(super) fn commit_view(record: CommitRecord) -> VersionView {
+    VersionView {
+        version: record.version,
+        author: record.author,
+        reason: record.reason,
+        time: record.time.to_string(),
+        hash: Digest(record.hash).to_hex(),
+    }
+}
+
+/// The documents of one version, and who made it when and why.
 pub(super) async fn get(
     State(admin): State<Shared>,
     version: Result<Path<u64>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let version = number(version)?;
     let bundle = bundle_of(&admin, version).await?;
-    Ok(tagged(version, Json(view(&admin, version, &bundle))))
+    let commit = Some(commit_view(admin.store.record(version).await?));
+    Ok(tagged(version, Json(ConfigView { commit, ..view(&admin, version, &bundle) })))
 }
 
 /// Makes a new version with the content of an older one.
@@ -87,14 +90,14 @@ pub(super) async fn restore(
     Ok(tagged(committed.version, Json(committed)))
 }
 
-fn number(version: Result<Path<u64>, PathRejection>) -> Result<Version, ApiError> {
+pub(super) fn number(version: Result<Path<u64>, PathRejection>) -> Result<Version, ApiError> {
     let Path(version) = version.map_err(|rejection| {
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_version", rejection.body_text())
     })?;
     Ok(Version(version))
 }
 
-async fn bundle_of(admin: &Admin, version: Version) -> Result<Bundle, ApiError> {
+pub(super) async fn bundle_of(admin: &Admin, version: Version) -> Result<Bundle, ApiError> {
     let head = admin.store.head().await?;
     if version == Version::NONE || version > head {
         return Err(ApiError::unknown_version(version, head));

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Change, VersionView};
 use crate::{bundle::Source, diagnostic::Diagnostics, snapshot::Version};
 
 /// `GET /api/v1/config`: what the current version says. Secrets are `[redacted]`.
@@ -11,6 +12,13 @@ use crate::{bundle::Source, diagnostic::Diagnostics, snapshot::Version};
 pub struct ConfigView {
     /// The version; 0 before the first commit.
     pub version: Version,
+    /// Who made it when and why; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<VersionView>,
+    /// A hash of all it says, files and layers included, keyed with the lineage: equal hashes of
+    /// one control plane mean equal content.
+    #[serde(default)]
+    pub content_hash: String,
     /// The file that holds the configuration, if a file does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<String>,
@@ -21,6 +29,18 @@ pub struct ConfigView {
     pub documents: Vec<Source>,
     /// The files that they name.
     pub files: Vec<FileView>,
+    /// Values set over the documents, without what they say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingView>,
+}
+
+/// A value that was set over the documents. `GET /api/v1/config/sources` tells what it says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettingView {
+    /// Its path.
+    pub path: String,
+    /// Where it was set.
+    pub origin: String,
 }
 
 /// A file of a configuration, without its content.
@@ -44,6 +64,9 @@ pub struct Committed {
     /// What deserves a second look.
     #[serde(default)]
     pub warnings: Diagnostics,
+    /// The objects that differ from the version before, by kind and name.
+    #[serde(default)]
+    pub changes: Vec<Change>,
     /// How many proxies are connected now.
     pub connected_proxies: usize,
 }

@@ -1,6 +1,6 @@
 //! `${NAME}` and `${NAME:-default}` in values. `$${` stands for a plain `${`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     bundle::Bundle,
@@ -21,8 +21,13 @@ enum Piece<'t> {
     Broken(&'t str),
 }
 
-/// Replaces the variables in all values of a tree.
-pub(super) fn variables(tree: &mut Node, bundle: &Bundle, found: &mut Diagnostics) {
+/// Replaces the variables in all values of a tree, and notes in `written` what stood there.
+pub(super) fn variables(
+    tree: &mut Node,
+    bundle: &Bundle,
+    written: &mut BTreeMap<(u32, u32), String>,
+    found: &mut Diagnostics,
+) {
     visit(tree, &mut Vec::new(), &mut |node, path| {
         let Value::Scalar { text, .. } = &mut node.value else { return };
         if !text.contains(OPEN) {
@@ -83,7 +88,8 @@ pub(super) fn variables(tree: &mut Node, bundle: &Bundle, found: &mut Diagnostic
         if is_faulty {
             node.value = Value::Faulty;
         } else {
-            *text = whole;
+            let place = (node.span.source, node.span.offset);
+            written.insert(place, std::mem::replace(text, whole));
         }
     });
 }

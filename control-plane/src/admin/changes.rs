@@ -1,0 +1,112 @@
+//! What a change would do, and what earlier ones did.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, PathRejection, QueryRejection},
+    },
+    http::HeaderMap,
+};
+use lb_model::{
+    Bundle, Version,
+    api::{Change, Diff, OriginList, Plan},
+    difference::Written,
+};
+use serde::Deserialize;
+
+use super::{
+    Admin, Shared,
+    config::{bad_query, read_body, validated},
+    error::ApiError,
+    versions::{bundle_of, number},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PlanQuery {
+    /// Compared with this version; with the current one when absent.
+    base: Option<Version>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DiffQuery {
+    /// Compared with this version; with the one before when absent.
+    from: Option<Version>,
+}
+
+/// `POST /api/v1/plan`.
+pub(super) async fn plan(
+    State(admin): State<Shared>,
+    query: Result<Query<PlanQuery>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Plan>, ApiError> {
+    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    let candidate = read_body(&headers, body)?;
+    let current = admin.store.head().await?;
+    let base = query.base.unwrap_or(current);
+    let known = content(&admin, base).await?;
+    let (candidate, warnings) = validated(candidate).await?;
+    let changed = known.content_hash() != candidate.content_hash();
+    let (_, changes) = between(&admin, known, candidate).await?;
+    let connected_proxies = admin.registry.counts(current).connected;
+    Ok(Json(Plan { base, current, changes, changed, warnings, connected_proxies }))
+}
+
+/// `GET /api/v1/versions/{version}/diff`.
+pub(super) async fn diff(
+    State(admin): State<Shared>,
+    version: Result<Path<u64>, PathRejection>,
+    query: Result<Query<DiffQuery>, QueryRejection>,
+) -> Result<Json<Diff>, ApiError> {
+    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    let to = number(version)?;
+    let after = bundle_of(&admin, to).await?;
+    let from = query.from.unwrap_or(Version(to.0 - 1));
+    let before = content(&admin, from).await?;
+    let (_, changes) = between(&admin, before, after).await?;
+    Ok(Json(Diff { from, to, changes }))
+}
+
+/// `GET /api/v1/config/sources`.
+pub(super) async fn sources(State(admin): State<Shared>) -> Result<Json<OriginList>, ApiError> {
+    let version = admin.store.head().await?;
+    let bundle = content(&admin, version).await?;
+    let key = admin.store.lineage().hash_key;
+    let values = blocking(move || Written::read(&bundle, &key).origins()).await?;
+    Ok(Json(OriginList { version, values }))
+}
+
+/// What leads from one bundle to another; gives the other back.
+pub(super) async fn between(
+    admin: &Admin,
+    before: Bundle,
+    after: Bundle,
+) -> Result<(Bundle, Vec<Change>), ApiError> {
+    let key = admin.store.lineage().hash_key;
+    blocking(move || {
+        let changes = Written::read(&before, &key).changes_to(&Written::read(&after, &key));
+        (after, changes)
+    })
+    .await
+}
+
+/// What a version says; version 0 says nothing.
+async fn content(admin: &Admin, version: Version) -> Result<Bundle, ApiError> {
+    if version == Version::NONE {
+        return Ok(Bundle::default());
+    }
+    bundle_of(admin, version).await
+}
+
+/// Runs what takes its time on large documents.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ApiError::internal("comparing ended without an answer"))
+}

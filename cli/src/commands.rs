@@ -7,6 +7,7 @@ mod backup;
 pub(crate) mod check;
 mod get;
 mod history;
+mod overrides;
 mod proxies;
 mod rollback;
 mod status;
@@ -51,7 +52,10 @@ pub(crate) async fn run(
         Command::Authority(authority) => {
             authority::run(&Client::new(server)?, &authority, environment, output).await
         }
-        Command::Backends => backends::run(&Client::new(server)?, output).await,
+        Command::Backends(backends) => {
+            backends::run(&Client::new(server)?, &backends, environment, output).await
+        }
+        Command::Overrides => overrides::run(&Client::new(server)?, output).await,
         Command::History(history) => history::run(&Client::new(server)?, &history, output).await,
         Command::Rollback(rollback) => {
             rollback::run(&Client::new(server)?, &rollback, environment, output).await

@@ -24,6 +24,7 @@ use crate::{
     config_file,
     identity::{ledger::Ledger, rotation, service::IdentityService},
     metrics::Metrics,
+    overrides::keeper,
     pipeline::Pipeline,
     report::Reports,
     scrub,
@@ -115,6 +116,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         fault: Arc::clone(&fault),
     };
     let pipeline = tokio::spawn(pipeline.run(stop.clone()));
+    tokio::spawn(keeper::run(Arc::clone(&store), stop.clone()));
     let scrubbed = scrub::Fault::default();
     tokio::spawn(scrub::run(stores.clone(), Arc::clone(&scrubbed), stop.clone()));
 

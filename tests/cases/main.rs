@@ -26,6 +26,7 @@ mod hostile_control_plane;
 mod hostile_proxy;
 mod identity;
 mod lbctl;
+mod overrides;
 mod partition;
 mod poison;
 mod raw_requests;

@@ -6,6 +6,7 @@
 mod change;
 mod environment;
 mod fleet;
+mod operate;
 mod up;
 mod value;
 
@@ -21,6 +22,7 @@ pub(crate) use self::{
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
+    operate::{Backends, BackendsAction, Decision, Filter, Out},
     up::Up,
 };
 
@@ -136,15 +138,27 @@ pub(crate) enum Command {
     Restore(Restore),
     /// Show or replace the authority that signs the fleet's certificates
     Authority(Authority),
-    /// List backends and how they are
+    /// List backends, take them out of service, and put them back
     #[command(
         visible_aliases = ["backend", "be"],
+        args_conflicts_with_subcommands = true,
         after_help = "Examples:
   lbctl backends
   lbctl backends -o wide            with weights, requests and last checks
+  lbctl backends --state disabled
+  lbctl backends drain web1 --for 30m -m \"kernel update\"
+  lbctl backends enable web1
   lbctl backends -o json | jq '.backends[] | select(.health != \"up\")'"
     )]
-    Backends,
+    Backends(Backends),
+    /// List what operators decided about single backends
+    #[command(
+        visible_alias = "override",
+        after_help = "Examples:
+  lbctl overrides
+  lbctl overrides -o json | jq '.overrides[] | select(.expires == null)'"
+    )]
+    Overrides,
     /// List versions: who changed the configuration, when and why
     History(History),
     /// Make an older version current again

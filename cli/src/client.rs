@@ -2,13 +2,15 @@
 //!
 //! Knows paths, headers and problems; decides nothing. Every call has a deadline.
 
+pub(crate) mod operate;
+
 use std::{error::Error, time::Duration};
 
 use lb_model::{
     Bundle, Diagnostics, Version,
     api::{
-        AuthorityView, BUNDLE_TYPE, BackendList, Committed, ConfigView, Diff, HealthView,
-        OriginList, Plan, Problem, ProxyList, TokenCreated, TokenList, TokenRequest, VersionList,
+        AuthorityView, BUNDLE_TYPE, Committed, ConfigView, Diff, HealthView, OriginList, Plan,
+        Problem, ProxyList, TokenCreated, TokenList, TokenRequest, VersionList,
     },
 };
 use reqwest::{
@@ -51,7 +53,7 @@ pub(crate) enum ApiError {
     Stranger { server: String, status: u16, why: String },
 }
 
-type Answer<T> = Result<T, ApiError>;
+pub(crate) type Answer<T> = Result<T, ApiError>;
 
 impl Client {
     /// A client of the control plane at this address.
@@ -214,11 +216,6 @@ impl Client {
     pub(crate) async fn rotate_authority(&self, author: &str) -> Answer<AuthorityView> {
         let path = ["api", "v1", "authority", "rotate"];
         self.send(self.request(Method::POST, &path).query(&[("author", author)])).await
-    }
-
-    /// Every backend and how it is.
-    pub(crate) async fn backends(&self) -> Answer<BackendList> {
-        self.get(&["admin", "backends"], &[]).await
     }
 
     /// How the control plane is.

@@ -9,6 +9,7 @@ mod config;
 mod diff;
 mod get;
 mod history;
+mod overrides;
 mod plan;
 mod proxies;
 mod rollback;
@@ -59,7 +60,10 @@ pub(crate) async fn run(
         Command::Authority(authority) => {
             authority::run(&Client::new(server)?, &authority, environment, output).await
         }
-        Command::Backends => backends::run(&Client::new(server)?, output).await,
+        Command::Backends(backends) => {
+            backends::run(&Client::new(server)?, &backends, environment, output).await
+        }
+        Command::Overrides => overrides::run(&Client::new(server)?, output).await,
         Command::History(history) => history::run(&Client::new(server)?, &history, output).await,
         Command::Rollback(rollback) => {
             rollback::run(&Client::new(server)?, &rollback, environment, output).await

@@ -1,10 +1,12 @@
 //! The REST API and the endpoints of operators and monitors.
 
+mod backends;
 mod changes;
 mod config;
 mod error;
 mod fleet;
 mod identity;
+mod overrides;
 mod versions;
 
 use std::{
@@ -75,7 +77,10 @@ pub fn router(admin: Shared) -> Router {
         .route("/api/v1/authority", get(identity::authority))
         .route("/api/v1/authority/rotate", post(identity::rotate))
         .route("/admin/health", get(fleet::health))
-        .route("/admin/backends", get(fleet::backends))
+        .route("/admin/backends", get(backends::list))
+        .route("/admin/backends/{id}/enable", post(overrides::enable))
+        .route("/admin/backends/{id}/disable", post(overrides::disable))
+        .route("/api/v1/overrides", get(overrides::list))
         .route("/metrics", get(fleet::metrics))
         .route("/health", get(fleet::alive))
         .route("/livez", get(fleet::alive))

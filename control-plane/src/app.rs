@@ -25,6 +25,7 @@ use crate::{
     config_file::{self, ConfigFile, Outcome, watch::Reloading},
     identity::{ledger::Ledger, rotation, service::IdentityService},
     metrics::Metrics,
+    overrides::keeper,
     pipeline::{Pipeline, bundle_at},
     report::Reports,
     scrub,
@@ -116,6 +117,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         fault: Arc::clone(&fault),
     };
     let pipeline = tokio::spawn(pipeline.run(stop.clone()));
+    tokio::spawn(keeper::run(Arc::clone(&store), stop.clone()));
     let scrubbed = scrub::Fault::default();
     tokio::spawn(scrub::run(stores.clone(), Arc::clone(&scrubbed), stop.clone()));
 

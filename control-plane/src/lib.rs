@@ -14,6 +14,7 @@ pub mod backup;
 pub mod config_file;
 pub mod identity;
 pub mod metrics;
+pub mod overrides;
 pub mod pipeline;
 pub mod report;
 pub mod scrub;

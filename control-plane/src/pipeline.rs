@@ -1,7 +1,7 @@
 //! From the store to the snapshot that proxies run.
 //!
-//! Every commit wakes the pipeline; it reads the bundle of the newest version, parses it, and
-//! hands the snapshot to the cache. Commits that arrive meanwhile merge: only the newest is
+//! Every commit wakes the pipeline; it reads the bundle of the newest version, parses it, puts in
+//! what operators decided about single backends, and hands the snapshot to the cache. Commits that arrive meanwhile merge: only the newest is
 //! built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
 
 use std::{
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::Metrics,
+    overrides::{Overrides, OverridesError},
     snapshot::{Release, SnapshotCache},
     sync::registry::Registry,
 };
@@ -50,6 +51,14 @@ pub enum BuildError {
     Bundle {
         /// Which version.
         version: Version,
+    },
+    /// What operators decided cannot be read.
+    #[error("version {version} cannot be built: {source}")]
+    Overrides {
+        /// Which version.
+        version: Version,
+        /// Why.
+        source: OverridesError,
     },
     /// The stored documents are not valid to this release.
     #[error("version {version} is not valid to this release: {first}")]
@@ -107,6 +116,9 @@ pub async fn build(
     let failed = |source| BuildError::Store { version, source };
     let bundle = bundle_at(store, version).await.map_err(failed)?;
     let bundle = bundle.ok_or(BuildError::Bundle { version })?;
+    let overrides = Overrides::at(store, version)
+        .await
+        .map_err(|source| BuildError::Overrides { version, source })?;
     let record = store.record(version).await.map_err(failed)?;
     let lineage: Arc<str> = store.lineage().id.to_string().into();
     let hash_key = HashKey(store.lineage().hash_key);
@@ -116,8 +128,11 @@ pub async fn build(
             let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
             BuildError::Invalid { version, first }
         })?;
-        let config = Arc::new(parsed.config);
-        let release = Release::new(lineage, version, config, hash_key, record.time);
+        let mut config = parsed.config;
+        overrides.merge(&mut config);
+        let config = Arc::new(config);
+        let release =
+            Release::new(lineage, version, config, hash_key, record.time).with_overrides(overrides);
         // At a start nobody has come yet, and most fleets have one audience.
         let nobody = audiences.is_empty().then(Labels::default);
         for labels in audiences.iter().chain(&nobody) {

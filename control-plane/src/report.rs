@@ -4,7 +4,7 @@
 //! each proxy's own decision; here it is only shown.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use lb_model::{
     Config,
     api::{BackendCounts, BackendView},
+    config::AdminState,
 };
 use lb_proto::v1::{BackendHealth, BackendReport, ReportBatch};
 
@@ -91,13 +92,14 @@ impl Reports {
         proxies.insert(batch.proxy, latest);
     }
 
-    /// Every backend of every service, as the fleet sees it.
+    /// Every backend of every service, as the fleet sees it, by service and id.
     pub fn backends(&self, config: &Config, now: Timestamp) -> Vec<BackendView> {
         let proxies = self.lock();
         let fresh: Vec<_> = proxies.values().filter(|latest| latest.is_fresh(now)).collect();
         let mut views = Vec::new();
         for (service, spec) in &config.services {
-            for id in &spec.backends {
+            let ids: BTreeSet<_> = spec.backends.iter().collect();
+            for id in ids {
                 let Some(backend) = config.backends.get(id) else { continue };
                 let key = (service.to_string(), id.to_string());
                 let seen: Vec<_> =
@@ -107,7 +109,9 @@ impl Reports {
                     url: backend.url.to_string(),
                     service: service.to_string(),
                     weight: backend.weight.get(),
-                    admin_state: "enabled".to_owned(),
+                    admin_state: backend.admin_state,
+                    admin_state_on: 0,
+                    overridden: None,
                     health: String::new(),
                     up_on: 0,
                     reported_by: seen.len(),
@@ -130,9 +134,12 @@ impl Reports {
     pub fn counts(&self, config: &Config, now: Timestamp) -> BackendCounts {
         let mut counts = BackendCounts::default();
         for view in self.backends(config, now) {
-            match view.health.as_str() {
-                "up" | "unchecked" | "unknown" => counts.healthy += 1,
-                _ => counts.unhealthy += 1,
+            match (view.admin_state, view.health.as_str()) {
+                // Whether it is well matters when it is wanted again.
+                (AdminState::Disabled, _) => counts.disabled += 1,
+                (AdminState::Draining, _) => counts.draining += 1,
+                (AdminState::Enabled, "up" | "unchecked" | "unknown") => counts.healthy += 1,
+                (AdminState::Enabled, _) => counts.unhealthy += 1,
             }
         }
         counts
@@ -152,6 +159,7 @@ impl Latest {
 
 fn fill(view: &mut BackendView, seen: &[&Measured]) {
     let mut unchecked = 0;
+    let decided = lb_model::wire::admin_state(view.admin_state);
     let (mut checked_at, mut failed_at) = (0, 0);
     for Measured { report, requests_per_second } in seen.iter().copied() {
         match report.health() {
@@ -162,6 +170,7 @@ fn fill(view: &mut BackendView, seen: &[&Measured]) {
             }
             BackendHealth::Down => {}
         }
+        view.admin_state_on += usize::from(report.admin_state() == decided);
         if !report.last_error.is_empty() && report.checked_at_ms >= failed_at {
             failed_at = report.checked_at_ms;
             view.last_error = Some(report.last_error.clone());

@@ -18,6 +18,8 @@ use lb_model::{
 };
 use tokio::sync::watch;
 
+use crate::overrides::Overrides;
+
 /// How many older sets are kept, so that a proxy that runs one of them gets a difference without
 /// sending its inventory first. With many audiences it is two for each of them.
 const KEPT: usize = 64;
@@ -31,8 +33,10 @@ pub struct Release {
     pub lineage: Arc<str>,
     /// Which version.
     pub version: Version,
-    /// What it says.
+    /// What it says, with what operators decided put in.
     pub config: Arc<Config>,
+    /// What operators decided.
+    pub overrides: Arc<Overrides>,
     /// When it was committed.
     pub committed_at: Timestamp,
     /// Counts the times an operator asked to try the same content again.
@@ -54,10 +58,17 @@ impl Release {
         hash_key: HashKey,
         committed_at: Timestamp,
     ) -> Self {
-        let (attempt, targets) = (0, Mutex::default());
+        let (attempt, targets, overrides) = (0, Mutex::default(), Arc::default());
         let whole = Arc::new(wire::encode(&config, hash_key));
         let placing = config.placing();
-        Self { lineage, version, config, committed_at, attempt, whole, placing, targets }
+        Self { lineage, version, config, overrides, committed_at, attempt, whole, placing, targets }
+    }
+
+    /// The same, with what operators decided; `config` says it already.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Overrides) -> Self {
+        self.overrides = Arc::new(overrides);
+        self
     }
 
     /// The same, to be tried again by whoever refused it.
@@ -70,6 +81,7 @@ impl Release {
             lineage: Arc::clone(&self.lineage),
             version: self.version,
             config: Arc::clone(&self.config),
+            overrides: Arc::clone(&self.overrides),
             committed_at: self.committed_at,
             attempt,
             whole: Arc::clone(&self.whole),

@@ -147,6 +147,7 @@ impl Admin {
                 "service": *backend.service,
                 "url": backend.url,
                 "weight": backend.weight,
+                "admin_state": backend.admin_state,
                 "up": backend.health.up,
                 "checked": backend.health.checked,
                 "last_error": backend.health.last_error.as_deref(),

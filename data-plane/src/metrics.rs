@@ -135,6 +135,11 @@ fn requests(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()>
 fn backends(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {
     const LABELS: &[&str] = &["service", "backend"];
     let up = families.gauges(metric::BACKEND_UP, "Whether a backend is up", LABELS)?;
+    let admin_state = families.gauges(
+        metric::BACKEND_ADMIN_STATE,
+        "What an operator decided about a backend",
+        &["service", "backend", "state"],
+    )?;
     let in_flight = families.gauges(
         metric::UPSTREAM_IN_FLIGHT,
         "Requests on their way to a backend",
@@ -151,6 +156,8 @@ fn backends(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()>
         let labels = [&*backend.service, &*backend.backend];
         let counts = &backend.counts;
         up.with_label_values(&labels).set(backend.health.up.into());
+        let state = backend.admin_state.as_str();
+        admin_state.with_label_values(&[labels[0], labels[1], state]).set(1);
         in_flight
             .with_label_values(&labels)
             .set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));

@@ -95,6 +95,7 @@ impl Reporter {
                 in_flight: counts.in_flight,
                 requests: counts.requests,
                 failures: counts.connect_errors + counts.timeouts + counts.resets + counts.invalid,
+                admin_state: lb_model::wire::admin_state(backend.admin_state).into(),
             }
         });
         let routes = routes.into_iter().map(|route| RouteReport {

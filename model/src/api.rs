@@ -6,11 +6,12 @@ mod changes;
 mod config;
 mod fleet;
 mod identity;
+mod overrides;
 mod versions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{changes::*, config::*, fleet::*, identity::*, versions::*};
+pub use self::{changes::*, config::*, fleet::*, identity::*, overrides::*, versions::*};
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// The media type of a [`crate::Bundle`] in JSON.

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use certificate::{Certificate, InvalidCertificate, PublicNames};
 pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
 pub use route::{Route, RouteTimeouts};
-pub use service::{Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
+pub use service::{AdminState, Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
 
 use crate::{
     Diagnostics,

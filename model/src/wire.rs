@@ -10,11 +10,12 @@ mod encode;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use lb_proto::v1;
 use prost::Message;
 
 pub use self::decode::InvalidResource;
 use crate::{
-    config::{Config, Objects},
+    config::{AdminState, Config, Objects},
     resource::{HashKey, Resource, ResourceKey, ResourceKind, ResourceSet},
     value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName},
 };
@@ -90,6 +91,15 @@ impl Resources<'_> {
             });
             self.made.insert(key, resource);
         }
+    }
+}
+
+/// An admin state as it travels.
+pub const fn admin_state(state: AdminState) -> v1::AdminState {
+    match state {
+        AdminState::Enabled => v1::AdminState::Enabled,
+        AdminState::Draining => v1::AdminState::Draining,
+        AdminState::Disabled => v1::AdminState::Disabled,
     }
 }
 

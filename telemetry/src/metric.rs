@@ -12,6 +12,9 @@ pub const UPSTREAM_FAILURES_TOTAL: &str = "lb_upstream_failures_total";
 pub const UPSTREAM_IN_FLIGHT: &str = "lb_upstream_in_flight_requests";
 /// 1 when a backend is up or has no check, 0 when it is down, by service and backend.
 pub const BACKEND_UP: &str = "lb_backend_up";
+/// 1 for what an operator decided about a backend (`enabled`, `draining`, `disabled`), by service,
+/// backend and state.
+pub const BACKEND_ADMIN_STATE: &str = "lb_backend_admin_state";
 /// Open client connections, by entry point.
 pub const OPEN_CONNECTIONS: &str = "lb_open_connections";
 /// Client connections accepted, by entry point.

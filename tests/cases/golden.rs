@@ -203,7 +203,7 @@ fn entry_point(entry_point: &EntryPoint) -> Value {
 }
 
 fn backend(backend: &Backend) -> Value {
-    let Backend { url, weight } = backend;
+    let Backend { url, weight, admin_state: _ } = backend;
     json!({ "url": url.to_string(), "weight": weight.get() })
 }
 

@@ -165,7 +165,11 @@ async fn resources_without_sense_are_refused_by_name() {
         (ResourceKind::Route, besieged.route(long)),
         (ResourceKind::Route, besieged.route(deep)),
         (ResourceKind::Route, vec![0xff; 100]),
-        (ResourceKind::Backend, v1::Backend { url: "file:///".into(), weight: 1 }.encode_to_vec()),
+        (
+            ResourceKind::Backend,
+            v1::Backend { url: "file:///".into(), weight: 1, ..v1::Backend::default() }
+                .encode_to_vec(),
+        ),
     ] {
         let next = besieged.with([(kind, "bomb".to_owned(), body)]);
         besieged.send(push(6, &next)).await;

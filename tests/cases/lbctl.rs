@@ -9,19 +9,19 @@ use tokio::{net::TcpListener, process::Command};
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-async fn lbctl(server: &str, arguments: &[&str]) -> Ended {
+pub(crate) async fn lbctl(server: &str, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("lbctl"));
     command.args(["--server", server]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();

@@ -1,11 +1,14 @@
-//! `lbctl backends`: every backend and how it is.
+//! `lbctl backends`: every backend and how it is; takes them out of service and puts them back.
 
 use jiff::Timestamp;
-use lb_model::api::{BackendList, BackendView};
+use lb_model::{
+    api::{BackendChanged, BackendList, BackendView},
+    config::AdminState,
+};
 
 use crate::{
-    args::Format,
-    client::Client,
+    args::{Backends, BackendsAction, Decision, Environment, Filter, Format, Out},
+    client::{Client, Signature, operate::Asked},
     exit::{Exit, Failure},
     output::{
         Output,
@@ -14,15 +17,63 @@ use crate::{
     },
 };
 
-/// Fetches and lists.
-pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failure> {
-    let list = client.backends().await?;
+/// Lists, or decides about one.
+pub(crate) async fn run(
+    client: &Client,
+    backends: &Backends,
+    environment: &Environment,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let asked =
+        |drain, out: &Out| Asked { drain, lasts: out.lasts, force: out.force, ..Asked::default() };
+    let (verb, decision, asked) = match &backends.action {
+        None => return list(client, &backends.filter, output).await,
+        Some(BackendsAction::List { filter }) => return list(client, filter, output).await,
+        Some(BackendsAction::Enable { decision }) => ("enable", decision, Asked::default()),
+        Some(BackendsAction::Disable { decision, out, drain }) => {
+            ("disable", decision, asked(*drain, out))
+        }
+        Some(BackendsAction::Drain { decision, out, drain }) => {
+            ("disable", decision, asked(Some(*drain), out))
+        }
+    };
+    decide(client, (verb, decision, asked), environment, output).await
+}
+
+async fn list(client: &Client, filter: &Filter, output: &Output) -> Result<Exit, Failure> {
+    let list = client.backends(filter).await?;
     let names = |list: &BackendList| {
         list.backends.iter().map(|backend| format!("{}/{}", backend.service, backend.id)).collect()
     };
     output.value(&list, names, |list| draw(list, output, Timestamp::now()))?;
     if list.backends.is_empty() {
-        output.note(NONE);
+        let is_all = filter.pool.is_none() && filter.state.is_none() && filter.search.is_none();
+        output.note(if is_all { NONE } else { "no backend is like that; see: lbctl backends" });
+    }
+    Ok(Exit::Ok)
+}
+
+async fn decide(
+    client: &Client,
+    (verb, decision, asked): (&str, &Decision, Asked),
+    environment: &Environment,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let author = decision.author.clone().unwrap_or_else(|| environment.author());
+    let signature = Signature { author, reason: decision.reason.clone() };
+    let wait = decision.wait.is_wanted(output.messages_on_terminal);
+    let asked = Asked { wait: wait.then_some(decision.wait.timeout), ..asked };
+    let changed = client.decide(&decision.id, verb, &asked, &signature).await?;
+    let names = |changed: &BackendChanged| vec![changed.id.clone()];
+    output.value(&changed, names, |changed| {
+        let BackendChanged { id, admin_state, version, changed: is_new, acked, total } = changed;
+        let already = if *is_new { "" } else { " already" };
+        let state = admin_state.as_str();
+        format!("{id} is {state}{already}: version {version}, on {acked} of {total} proxies\n")
+    })?;
+    if wait && changed.acked < changed.total {
+        output.important("not every proxy has it yet; look with `lbctl proxies`");
+        return Ok(Exit::Unreachable);
     }
     Ok(Exit::Ok)
 }
@@ -37,9 +88,10 @@ pub(crate) fn draw(list: &BackendList, output: &Output, now: Timestamp) -> Strin
         return String::new();
     }
     let is_wide = output.format == Format::Wide;
-    let mut header = vec!["BACKEND", "SERVICE", "URL", "HEALTH", "UP ON", "RPS", "IN FLIGHT"];
+    let mut header =
+        vec!["BACKEND", "SERVICE", "URL", "STATE", "HEALTH", "UP ON", "RPS", "IN FLIGHT"];
     if is_wide {
-        header.extend(["WEIGHT", "STATE", "REQUESTS", "FAILURES", "CHECKED", "SOURCE"]);
+        header.extend(["WEIGHT", "REQUESTS", "FAILURES", "CHECKED", "SOURCE"]);
     }
     header.push("PROBLEM");
     let rows = list.backends.iter().map(|backend| {
@@ -47,6 +99,10 @@ pub(crate) fn draw(list: &BackendList, output: &Output, now: Timestamp) -> Strin
             backend.id.clone().into(),
             backend.service.clone().into(),
             backend.url.clone().into(),
+            match backend.admin_state {
+                AdminState::Enabled => "enabled".into(),
+                state => Field::in_mood(state.as_str(), Mood::Unsure),
+            },
             Field::in_mood(backend.health.clone(), mood(&backend.health)),
             up_on(backend).into(),
             format!("{:.1}", backend.requests_per_second).into(),
@@ -56,7 +112,6 @@ pub(crate) fn draw(list: &BackendList, output: &Output, now: Timestamp) -> Strin
             let checked = backend.last_check.as_ref().map(|time| time::ago(time, now));
             row.extend([
                 backend.weight.to_string().into(),
-                backend.admin_state.clone().into(),
                 backend.requests.to_string().into(),
                 backend.failures.to_string().into(),
                 checked.unwrap_or_default().into(),
@@ -105,7 +160,9 @@ mod tests {
             url: "http://127.0.0.1:9001".into(),
             service: "shop".into(),
             weight: 1,
-            admin_state: "enabled".into(),
+            admin_state: if id == "web2" { AdminState::Draining } else { AdminState::Enabled },
+            admin_state_on: 2,
+            overridden: None,
             health: health.into(),
             up_on,
             reported_by: 2,
@@ -127,13 +184,14 @@ mod tests {
                 backend("web2", "down", 0, Some("connection refused")),
                 backend("web3", "unchecked", 2, None),
             ],
+            next: None,
         };
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let expected = "\
-BACKEND  SERVICE  URL                    HEALTH     UP ON  RPS   IN FLIGHT  PROBLEM
-web1     shop     http://127.0.0.1:9001  up         2/2    12.6  4          -
-web2     shop     http://127.0.0.1:9001  down       0/2    12.6  4          connection refused
-web3     shop     http://127.0.0.1:9001  unchecked  -      12.6  4          -
+BACKEND  SERVICE  URL                    STATE     HEALTH     UP ON  RPS   IN FLIGHT  PROBLEM
+web1     shop     http://127.0.0.1:9001  enabled   up         2/2    12.6  4          -
+web2     shop     http://127.0.0.1:9001  draining  down       0/2    12.6  4          connection refused
+web3     shop     http://127.0.0.1:9001  enabled   unchecked  -      12.6  4          -
 ";
         assert_eq!(draw(&list, &output(&[]), now), expected);
         let wide = draw(&list, &output(&["-o", "wide"]), now);

@@ -1,11 +1,12 @@
-//! `lbctl status`: how everything is, in one sentence and two tables.
+//! `lbctl status`: how everything is, in one sentence and its tables.
 
 use jiff::Timestamp;
-use lb_model::api::{BackendList, HealthView, ProxyList};
+use lb_model::api::{BackendList, HealthView, OverrideList, ProxyList};
 use serde::Serialize;
 
-use super::{backends, proxies};
+use super::{backends, overrides, proxies};
 use crate::{
+    args::Filter,
     client::Client,
     exit::{Exit, Failure},
     output::{Output, diagnostics::plural, time},
@@ -17,13 +18,18 @@ struct Status {
     health: HealthView,
     proxies: ProxyList,
     backends: BackendList,
+    overrides: OverrideList,
 }
 
 /// Fetches and shows.
 pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failure> {
     let health = client.health().await?;
-    let status =
-        Status { health, proxies: client.proxies().await?, backends: client.backends().await? };
+    let status = Status {
+        health,
+        proxies: client.proxies().await?,
+        backends: client.backends(&Filter::default()).await?,
+        overrides: client.overrides().await?,
+    };
     let names = |status: &Status| vec![status.health.status.clone()];
     output.value(&status, names, |status| draw(status, output, Timestamp::now()))?;
     Ok(Exit::Ok)
@@ -45,6 +51,11 @@ fn draw(status: &Status, output: &Output, now: Timestamp) -> String {
         if table.is_empty() {
             text.push('\n');
         }
+    }
+    let overrides = overrides::draw(&status.overrides, output, now);
+    if !overrides.is_empty() {
+        text.push('\n');
+        text += &overrides;
     }
     text
 }
@@ -154,7 +165,8 @@ mod tests {
         let status = Status {
             health,
             proxies: ProxyList { version: Version(0), proxies: vec![] },
-            backends: BackendList { backends: vec![] },
+            backends: BackendList { backends: vec![], next: None },
+            overrides: OverrideList { version: Version(0), overrides: vec![] },
         };
         let text = draw(&status, &output(&[]), Timestamp::UNIX_EPOCH);
         assert!(text.contains("\ndisk: 97% full\n"), "{text}");

@@ -22,6 +22,9 @@ fn server() -> Pretend {
             "/api/v1/versions" => json!({ "current": 42, "versions": [{ "version": 42,
                 "author": "ann", "reason": "why", "time": "2026-03-01T12:00:00Z",
                 "hash": "ab" }] }),
+            "/api/v1/overrides" => json!({ "version": 42, "overrides": [{ "backend": "web1",
+                "state": "disabled", "owner": "ann", "reason": "disk",
+                "since": "2026-03-01T12:00:00Z" }] }),
             "/api/v1/config" => json!({ "version": 42, "files": [],
                 "documents": [{ "name": "lb.yaml", "text": "backends: {}\n" }] }),
             _ => return problem(404, "not_found", &json!({})),
@@ -39,13 +42,14 @@ fn ask(arguments: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn status_is_a_sentence_and_two_tables() {
+fn status_is_a_sentence_and_its_tables() {
     let (text, _) = ask(&["status"]);
     let mut lines = text.lines();
     let first = "degraded: 1 of 2 proxies run version 42, 1 refused it; the only backend is up \
                  (up 1m30s)";
     assert_eq!(lines.next().unwrap(), first);
     assert!(text.contains("\nPROXY ") && text.contains("\nBACKEND "), "{text}");
+    assert!(text.contains("\nOVERRIDE ") && text.contains("disk"), "{text}");
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn every_list_is_there_for_people_and_programs() {
     assert_eq!(ask(&["backends", "-o", "name"]).0, "shop/web1\n");
     assert_eq!(ask(&["history", "-o", "name"]).0, "42\n");
     assert_eq!(ask(&["get", "-o", "name"]).0, "lb.yaml\n");
-    for command in ["status", "proxies", "backends", "history", "get", "version"] {
+    for command in ["status", "proxies", "backends", "overrides", "history", "get", "version"] {
         let (json, _) = ask(&[command, "-o", "json"]);
         assert!(serde_json::from_str::<Value>(&json).is_ok(), "{command}: {json}");
         assert!(!ask(&[command, "-o", "yaml"]).0.is_empty(), "{command}");

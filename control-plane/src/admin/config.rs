@@ -237,7 +237,7 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Precondition>, ApiE
     Ok(Some(Precondition::Version(Version(number))))
 }
 
-fn text(mut text: String, default: &str) -> String {
+pub(super) fn text(mut text: String, default: &str) -> String {
     text.retain(|c| !c.is_control());
     if text.is_empty() {
         return default.to_owned();

@@ -12,13 +12,13 @@ use axum::{
 use jiff::Timestamp;
 use lb_model::{
     Config, Version,
-    api::{BackendList, HealthView, ProxyList},
+    api::{HealthView, ProxyList},
 };
 use lb_telemetry::SOFTWARE_VERSION;
 use tokio_util::io::ReaderStream;
 
 use super::{Admin, Shared, error::ApiError};
-use crate::backup;
+use crate::{backup, overrides};
 
 pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyList>, ApiError> {
     let version = admin.store.head().await?;
@@ -27,14 +27,6 @@ pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyLis
         proxy.open_connections = admin.reports.open_connections(&proxy.id);
     }
     Ok(Json(ProxyList { version, proxies }))
-}
-
-pub(super) async fn backends(State(admin): State<Shared>) -> Json<BackendList> {
-    let backends = match admin.cache.newest() {
-        Some(release) => admin.reports.backends(&release.config, Timestamp::now()),
-        None => Vec::new(),
-    };
-    Json(BackendList { backends })
 }
 
 /// `healthy`: everything is as it should be. `degraded`: something needs a look, traffic is
@@ -59,7 +51,9 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
         let text = failure.unwrap_or_else(|| "ok".to_owned());
         components.insert("configuration file".to_owned(), text);
     }
+    let overrides = left_empty(config);
     components.insert("store".to_owned(), store);
+    components.insert("overrides".to_owned(), overrides);
     components.insert("configuration".to_owned(), configuration);
     let well = components.values().all(|text| text == "ok");
     let status = if head.is_err() {
@@ -119,6 +113,18 @@ pub(super) async fn alive() -> Json<serde_json::Value> {
 pub(super) async fn ready(State(admin): State<Shared>) -> Result<Response, ApiError> {
     admin.store.head().await?;
     Ok(alive().await.into_response())
+}
+
+/// What operators left without a backend, or `ok`.
+fn left_empty(config: &Config) -> String {
+    let empty: Vec<_> = overrides::empty(config).iter().map(ToString::to_string).collect();
+    match empty.as_slice() {
+        [] => "ok".to_owned(),
+        names => format!(
+            "no backend of {} takes requests, because of overrides; see `lbctl overrides`",
+            names.join(", ")
+        ),
+    }
 }
 
 impl Admin {

@@ -11,6 +11,7 @@ use lb_model::{
     api::{ListenerView, ProxyCounts, ProxyView, ResourceFault, SyncState},
     value::Labels,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Introduction, News};
@@ -57,6 +58,25 @@ pub struct Member {
 #[derive(Debug, Default)]
 pub struct Registry {
     proxies: Mutex<BTreeMap<String, Entry>>,
+    changes: watch::Sender<()>,
+}
+
+/// How far a version has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// How many proxies are connected.
+    pub total: usize,
+    /// Of these, running the version or a newer one.
+    pub acked: usize,
+    /// Of these, having refused it or a newer one.
+    pub refused: usize,
+}
+
+impl Progress {
+    /// Whether every connected proxy has answered.
+    pub const fn is_settled(self) -> bool {
+        self.acked + self.refused >= self.total
+    }
 }
 
 /// There are too many proxies to remember another.
@@ -67,6 +87,27 @@ pub struct FleetFull;
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes when a proxy comes, goes, or answers to a version.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// How far a version has come.
+    pub fn progress(&self, version: Version) -> Progress {
+        let mut progress = Progress { total: 0, acked: 0, refused: 0 };
+        let proxies = self.lock();
+        let follows = |entry: &&Entry| entry.stream.is_some() && entry.declined.is_none();
+        for entry in proxies.values().filter(follows) {
+            progress.total += 1;
+            if entry.running >= version {
+                progress.acked += 1;
+            } else if entry.rejected.as_ref().is_some_and(|(refused, _)| *refused >= version) {
+                progress.refused += 1;
+            }
+        }
+        progress
     }
 
     /// A proxy introduced itself on a stream, which `end` ends; an older one is ended. What it
@@ -107,6 +148,8 @@ impl Registry {
             // A proxy has one stream: what an older one still holds is let go.
             before.end.cancel();
         }
+        drop(proxies);
+        self.changes.send_replace(());
         Ok(())
     }
 
@@ -166,8 +209,12 @@ impl Registry {
                 entry.rejected = Some((version, errors));
             }
             News::Declined(message) => entry.declined = Some(message),
-            News::Hello(_) | News::Pushed { .. } | News::Validated(_) | News::RootMismatch => {}
+            News::Hello(_) | News::Pushed { .. } | News::Validated(_) | News::RootMismatch => {
+                return;
+            }
         }
+        drop(proxies);
+        self.changes.send_replace(());
     }
 
     /// The stream of a proxy ended.
@@ -176,6 +223,7 @@ impl Registry {
             entry.stream = None;
             entry.since = now;
         }
+        self.changes.send_replace(());
     }
 
     /// How every proxy stands to the current version.

@@ -77,6 +77,11 @@ impl Key {
         Self("config/bundle".into())
     }
 
+    /// Returns the key of what operators decided about single backends.
+    pub fn overrides() -> Self {
+        Self("operations/overrides".into())
+    }
+
     /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -101,7 +106,9 @@ mod tests {
 
     #[test]
     fn the_named_keys_obey_the_rules() {
-        assert_eq!(Key::new(Key::config().as_str()), Ok(Key::config()));
+        for key in [Key::config(), Key::overrides()] {
+            assert_eq!(Key::new(key.as_str()), Ok(key));
+        }
     }
 
     #[test]

@@ -341,7 +341,9 @@ impl RuntimeHandle {
         RuntimeStats {
             version: snapshot.version,
             routes: routes.collect(),
-            backends: members.map(|member| member.endpoint.stats(member.weight)).collect(),
+            backends: members
+                .map(|member| member.endpoint.stats(member.weight, member.admin_state))
+                .collect(),
             listeners: listeners.collect(),
             reasons: self.reasons(),
         }

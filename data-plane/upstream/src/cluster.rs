@@ -7,7 +7,7 @@
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use lb_model::{
-    config::{Backend, Objects, Service},
+    config::{AdminState, Backend, Objects, Service},
     value::BackendName,
 };
 
@@ -28,6 +28,17 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its share of new requests; 0 takes none.
     pub weight: u16,
+    /// What an operator decided about it. Like the weight it is policy: the endpoint, with its
+    /// health and what is in flight, stays the same whatever is decided.
+    pub admin_state: AdminState,
+}
+
+impl Member {
+    /// Its share of new requests as of now: none while it is ill, or was taken out.
+    fn share(&self) -> u16 {
+        let takes = self.admin_state == AdminState::Enabled && self.endpoint.health().is_up();
+        if takes { self.weight } else { 0 }
+    }
 }
 
 /// A service names a backend that is not configured.
@@ -68,16 +79,17 @@ impl Cluster {
                 },
                 |member| Arc::clone(&member.endpoint),
             );
-            members.push(Member { endpoint, weight: backend.weight.get() });
+            let (weight, admin_state) = (backend.weight.get(), backend.admin_state);
+            members.push(Member { endpoint, weight, admin_state });
         }
         if let Some(previous) = previous
             && previous.service == *service
             && previous.members.len() == members.len()
-            && previous
-                .members
-                .iter()
-                .zip(&members)
-                .all(|(a, b)| a.weight == b.weight && Arc::ptr_eq(&a.endpoint, &b.endpoint))
+            && previous.members.iter().zip(&members).all(|(a, b)| {
+                a.weight == b.weight
+                    && a.admin_state == b.admin_state
+                    && Arc::ptr_eq(&a.endpoint, &b.endpoint)
+            })
         {
             return Ok(Arc::clone(previous));
         }
@@ -144,13 +156,10 @@ impl LocalCluster {
         &self.members
     }
 
-    /// Chooses who takes the next request among those that are well and have a weight.
+    /// Chooses who takes the next request among those that are well, enabled, and have a weight.
     pub fn pick(&self) -> Option<&Rc<LocalEndpoint>> {
         let members = &self.cluster.members;
-        let weight = |index: usize| {
-            let member = &members[index];
-            if member.endpoint.health().is_up() { member.weight } else { 0 }
-        };
+        let weight = |index: usize| members[index].share();
         let index = if members.len() == 1 {
             (weight(0) > 0).then_some(0)?
         } else {
@@ -176,6 +185,7 @@ mod tests {
                 let backend = Backend {
                     url: BackendUrl::parse(url).unwrap(),
                     weight: Weight::new(*weight).unwrap(),
+                    admin_state: AdminState::Enabled,
                 };
                 (BackendName::parse(name).unwrap(), Arc::new(backend))
             })
@@ -240,5 +250,28 @@ mod tests {
         assert_eq!(names(3), "aaa");
         cluster.members[0].endpoint.health().force(false);
         assert!(local.pick().is_none());
+    }
+
+    #[test]
+    fn whoever_was_taken_out_takes_nothing_and_keeps_its_endpoint() {
+        let list = backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 1)]);
+        let spec = service(&["a", "b"], Some("/ok"));
+        let first = Cluster::build("s".into(), &spec, &list, 1, None).unwrap();
+        for member in &first.members {
+            member.endpoint.health().force(true);
+        }
+        let mut before = first;
+        for state in [AdminState::Draining, AdminState::Disabled, AdminState::Enabled] {
+            let mut decided = list.clone();
+            Arc::make_mut(decided.values_mut().next().unwrap()).admin_state = state;
+            let next = Cluster::build("s".into(), &spec, &decided, 1, Some(&before)).unwrap();
+            assert!(!Arc::ptr_eq(&before, &next), "a decision makes another cluster");
+            assert!(Arc::ptr_eq(&before.members[0].endpoint, &next.members[0].endpoint));
+            let local = LocalCluster::new(Arc::clone(&next), 0, None);
+            let taken: String =
+                (0..4).map(|_| local.pick().unwrap().endpoint().name().to_string()).collect();
+            assert_eq!(taken, if state == AdminState::Enabled { "abab" } else { "bbbb" });
+            before = next;
+        }
     }
 }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use http::HeaderValue;
-use lb_model::{config::HealthCheck, value::BackendUrl};
+use lb_model::{
+    config::{AdminState, HealthCheck},
+    value::BackendUrl,
+};
 
 use crate::{
     counters::{BackendCounts, Counters, PerWorker},
@@ -42,6 +45,8 @@ pub struct EndpointStats {
     pub url: String,
     /// Its share of new requests.
     pub weight: u16,
+    /// What an operator decided about it.
+    pub admin_state: AdminState,
     /// Whether it is well, and since when.
     pub health: HealthSummary,
     /// What happened to its requests.
@@ -124,12 +129,13 @@ impl Endpoint {
     }
 
     /// All that is known of it.
-    pub fn stats(&self, weight: u16) -> EndpointStats {
+    pub fn stats(&self, weight: u16, admin_state: AdminState) -> EndpointStats {
         EndpointStats {
             service: Arc::clone(&self.service),
             backend: Arc::clone(&self.name),
             url: self.url.to_string(),
             weight,
+            admin_state,
             health: self.health.summary(),
             counts: BackendCounts::sum(&self.counters),
         }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Version;
+use super::OverrideView;
+use crate::{config::AdminState, snapshot::Version};
 
 /// `GET /api/v1/proxies`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,8 +157,11 @@ pub struct BackendCounts {
 /// `GET /admin/backends`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BackendList {
-    /// Every backend of every service, by service and id.
+    /// Every backend of every service that was asked for, by service and id.
     pub backends: Vec<BackendView>,
+    /// Where the next page begins: the `cursor` to ask with. Absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One backend of one service, seen from the whole fleet.
@@ -171,8 +175,14 @@ pub struct BackendView {
     pub service: String,
     /// Its share.
     pub weight: u16,
-    /// `enabled`.
-    pub admin_state: String,
+    /// `enabled`, `draining` or `disabled`: what operators decided.
+    pub admin_state: AdminState,
+    /// How many proxies report that they go by that.
+    #[serde(default)]
+    pub admin_state_on: usize,
+    /// The override behind a state that is not `enabled`.
+    #[serde(rename = "override", default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<OverrideView>,
     /// `up`, `down`, `mixed`, `unchecked`, or `unknown` when no proxy reports.
     pub health: String,
     /// How many proxies see it up.

@@ -1,5 +1,7 @@
 //! Pools of backends and how to use them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::value::{BackendName, BackendUrl, Duration, Weight};
 
 /// One server.
@@ -9,6 +11,32 @@ pub struct Backend {
     pub url: BackendUrl,
     /// Its share among the others of its service.
     pub weight: Weight,
+    /// What an operator decided about it. No document says this: an override does.
+    pub admin_state: AdminState,
+}
+
+/// What an operator decided about a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminState {
+    /// It takes requests if it is well.
+    #[default]
+    Enabled,
+    /// It takes no new request, and will be disabled at a time that is set.
+    Draining,
+    /// It takes no new request.
+    Disabled,
+}
+
+impl AdminState {
+    /// The word in answers and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// A pool of backends with its policy.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::Faults;
 use crate::{
-    config::{Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts},
+    config::{AdminState, Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts},
     diagnostic::code,
     document::{self, Document, Spanned, nearest},
     value::{BackendName, Duration, ServiceName, Weight},
@@ -23,7 +23,10 @@ impl Faults<'_> {
                 }
             };
             let weight = written.weight.as_ref().map_or(Weight::ONE, |weight| weight.value);
-            backends.insert(name.value.clone(), Arc::new(Backend { url, weight }));
+            backends.insert(
+                name.value.clone(),
+                Arc::new(Backend { url, weight, admin_state: AdminState::Enabled }),
+            );
         }
         backends
     }

@@ -8,8 +8,9 @@ use prost::Message;
 
 use crate::{
     config::{
-        Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive,
-        Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
+        AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, HealthCheck,
+        KeepAlive, Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
+        Tls,
     },
     resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,
@@ -216,6 +217,12 @@ fn backend(message: v1::Backend) -> Decoded<Backend> {
     Ok(Backend {
         url: BackendUrl::parse(&message.url).map_err(text)?,
         weight: weight.ok_or_else(|| format!("weight: {} is out of range", message.weight))?,
+        admin_state: match v1::AdminState::try_from(message.admin_state) {
+            Ok(v1::AdminState::Enabled) => AdminState::Enabled,
+            Ok(v1::AdminState::Draining) => AdminState::Draining,
+            Ok(v1::AdminState::Disabled) => AdminState::Disabled,
+            Err(_) => return Err(format!("admin state: {} is not one", message.admin_state)),
+        },
     })
 }
 

@@ -29,8 +29,12 @@ pub(super) fn entry_point(object: &EntryPoint) -> v1::EntryPoint {
 }
 
 pub(super) fn backend(object: &Backend) -> v1::Backend {
-    let Backend { url, weight } = object;
-    v1::Backend { url: url.to_string(), weight: weight.get().into() }
+    let Backend { url, weight, admin_state } = object;
+    v1::Backend {
+        url: url.to_string(),
+        weight: weight.get().into(),
+        admin_state: super::admin_state(*admin_state).into(),
+    }
 }
 
 pub(super) fn service(object: &Service) -> v1::Service {

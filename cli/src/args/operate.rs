@@ -1,0 +1,102 @@
+//! Operating what runs: taking backends out of service and putting them back.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{change::Wait, value::duration};
+
+#[derive(Debug, Args)]
+pub(crate) struct Backends {
+    #[command(subcommand)]
+    pub(crate) action: Option<BackendsAction>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+}
+
+/// Which backends to list.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Filter {
+    /// Only those of a service
+    #[arg(long, value_name = "SERVICE")]
+    pub(crate) pool: Option<String>,
+    /// Only those that are enabled, draining, disabled, up, down, mixed, unchecked or unknown
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<String>,
+    /// Only those with this in their id, URL or service
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendsAction {
+    /// List backends and how they are
+    List {
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// Let a backend take requests again
+    #[command(after_help = "Examples:
+  lbctl backends enable web1
+  lbctl backends enable web1 --wait -m \"disk replaced\"")]
+    Enable {
+        #[command(flatten)]
+        decision: Decision,
+    },
+    /// Give a backend no new request on any proxy, until it is enabled again
+    #[command(after_help = "Examples:
+  lbctl backends disable web1 -m \"disk is full\"
+  lbctl backends disable web1 --for 30m   it is enabled again by itself
+
+Requests that are on their way finish. A service is not left without an enabled backend, unless
+with --force.")]
+    Disable {
+        #[command(flatten)]
+        decision: Decision,
+        #[command(flatten)]
+        out: Out,
+        /// Let it drain for this long before
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        drain: Option<Duration>,
+    },
+    /// Give a backend no new request, and disable it after a while
+    #[command(after_help = "Examples:
+  lbctl backends drain web1
+  lbctl backends drain web1 --drain 10m --for 1h -m \"kernel update\"")]
+    Drain {
+        #[command(flatten)]
+        decision: Decision,
+        #[command(flatten)]
+        out: Out,
+        /// For how long it drains
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+        drain: Duration,
+    },
+}
+
+/// About which backend, and why.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Decision {
+    /// The backend
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Why, for the history and for whoever finds it so
+    #[arg(short = 'm', long = "reason", value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    /// Who, for the history; you on this host by default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// How a backend is taken out.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Out {
+    /// Enable it again by itself after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) lasts: Option<Duration>,
+    /// Even if a service is left without an enabled backend
+    #[arg(long)]
+    pub(crate) force: bool,
+}

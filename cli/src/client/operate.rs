@@ -1,0 +1,64 @@
+//! The calls that operate what runs.
+
+use std::time::Duration;
+
+use lb_model::api::{BackendChanged, BackendList, OverrideList};
+use reqwest::Method;
+
+use super::{Answer, Client, Signature};
+use crate::args::Filter;
+
+/// What may be asked of a backend, besides who asks and why.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    /// Let it drain before it is disabled.
+    pub(crate) drain: Option<Duration>,
+    /// Enable it again after this time.
+    pub(crate) lasts: Option<Duration>,
+    /// Even if a service is left without a backend.
+    pub(crate) force: bool,
+    /// Answer when the proxies have it, or after this time.
+    pub(crate) wait: Option<Duration>,
+}
+
+/// What an answer may take beyond the time that the control plane waits for proxies.
+const MARGIN: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// Every backend that fits, and how it is.
+    pub(crate) async fn backends(&self, filter: &Filter) -> Answer<BackendList> {
+        let Filter { pool, state, search } = filter;
+        let mut query = Vec::new();
+        for (name, value) in [("pool", pool), ("state", state), ("q", search)] {
+            query.extend(value.clone().map(|value| (name, value)));
+        }
+        self.get(&["admin", "backends"], &query).await
+    }
+
+    /// Lets a backend take requests, or takes it out.
+    pub(crate) async fn decide(
+        &self,
+        id: &str,
+        verb: &str,
+        asked: &Asked,
+        signature: &Signature,
+    ) -> Answer<BackendChanged> {
+        let mut request = self.request(Method::POST, &["admin", "backends", id, verb]);
+        let text = |time: &Duration| format!("{}ms", time.as_millis());
+        let mut query = vec![("author", signature.author.clone())];
+        query.push(("reason", signature.reason.clone()));
+        query.extend(asked.drain.as_ref().map(|time| ("drain", text(time))));
+        query.extend(asked.lasts.as_ref().map(|time| ("for", text(time))));
+        query.extend(asked.force.then(|| ("force", "true".to_owned())));
+        if let Some(time) = &asked.wait {
+            query.extend([("wait", "true".to_owned()), ("timeout", text(time))]);
+            request = request.timeout(*time + MARGIN);
+        }
+        self.send(request.query(&query)).await
+    }
+
+    /// What operators decided about backends.
+    pub(crate) async fn overrides(&self) -> Answer<OverrideList> {
+        self.get(&["api", "v1", "overrides"], &[]).await
+    }
+}

@@ -1,0 +1,104 @@
+//! `GET /admin/backends`: every backend as the fleet sees it, filtered and by pages.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+    http::StatusCode,
+};
+use jiff::Timestamp;
+use lb_model::{
+    api::{BackendList, BackendView},
+    config::AdminState,
+};
+use serde::Deserialize;
+
+use super::{Shared, config::bad_query, error::ApiError};
+use crate::snapshot::Release;
+
+/// The most backends of one page.
+const MOST: usize = 1_000;
+/// What `state` may ask for: what operators decided, or how a backend is.
+const STATES: [&str; 8] =
+    ["enabled", "draining", "disabled", "up", "down", "mixed", "unchecked", "unknown"];
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListQuery {
+    pool: Option<String>,
+    state: Option<String>,
+    q: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+pub(super) async fn list(
+    State(admin): State<Shared>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<BackendList>, ApiError> {
+    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+    query.check()?;
+    let mut backends = match admin.cache.newest() {
+        Some(release) => {
+            let mut views = admin.reports.backends(&release.config, Timestamp::now());
+            for view in &mut views {
+                overridden(view, &release);
+            }
+            views
+        }
+        None => Vec::new(),
+    };
+    backends.retain(|view| query.asks_for(view));
+    Ok(Json(query.page(backends)))
+}
+
+/// Puts in what was decided about a backend.
+fn overridden(view: &mut BackendView, release: &Release) {
+    let decided = release.overrides.0.get(&view.id);
+    view.overridden = decided.map(|decided| decided.view(&view.id, &release.config));
+}
+
+impl ListQuery {
+    fn check(&self) -> Result<(), ApiError> {
+        let refused = |detail| Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
+        if let Some(state) = &self.state
+            && !STATES.contains(&state.as_str())
+        {
+            return refused(format!("`{state}` is no state; ask for {}", STATES.join(", ")));
+        }
+        match self.limit {
+            Some(limit) if !(1..=MOST).contains(&limit) => {
+                refused(format!("a page has 1 to {MOST} backends; ask for such a `limit`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn asks_for(&self, view: &BackendView) -> bool {
+        let pool = self.pool.as_ref().is_none_or(|pool| view.service == *pool);
+        let state = self.state.as_ref().is_none_or(|state| {
+            view.admin_state.as_str() == state
+                // Whoever asks for what is up wants what takes requests.
+                || (view.health == *state && view.admin_state == AdminState::Enabled)
+        });
+        let q = self.q.as_ref().is_none_or(|q| {
+            let q = q.to_lowercase();
+            [&view.id, &view.url, &view.service].iter().any(|text| text.to_lowercase().contains(&q))
+        });
+        pool && state && q
+    }
+
+    /// The part behind the cursor. A cursor is the place of the last backend before it, so a page
+    /// is right even if that backend is gone.
+    fn page(&self, mut backends: Vec<BackendView>) -> BackendList {
+        if let Some((service, id)) = self.cursor.as_ref().and_then(|cursor| cursor.split_once('/'))
+        {
+            backends.retain(|view| (view.service.as_str(), view.id.as_str()) > (service, id));
+        }
+        let limit = self.limit.unwrap_or(backends.len());
+        let is_last = backends.len() <= limit;
+        backends.truncate(limit);
+        let last = backends.last().filter(|_| !is_last);
+        let next = last.map(|view| format!("{}/{}", view.service, view.id));
+        BackendList { backends, next }
+    }
+}

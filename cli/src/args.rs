@@ -5,6 +5,7 @@
 
 mod change;
 mod environment;
+mod explain;
 mod fleet;
 mod operate;
 mod up;
@@ -19,6 +20,7 @@ pub(crate) use self::{
         Wait,
     },
     environment::Environment,
+    explain::Explain,
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
@@ -105,6 +107,8 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Compare two configurations: versions, files, or one of each
     Diff(Diff),
+    /// Say which route takes a request, why, and what happens to it
+    Explain(Explain),
     /// Show the documents of the current version
     #[command(after_help = "Examples:
   lbctl get > lb.yaml               the text as it was applied

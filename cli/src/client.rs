@@ -9,8 +9,9 @@ use std::{error::Error, time::Duration};
 use lb_model::{
     Bundle, Diagnostics, Version,
     api::{
-        AuthorityView, BUNDLE_TYPE, Committed, ConfigView, Diff, HealthView, OriginList, Plan,
-        Problem, ProxyList, TokenCreated, TokenList, TokenRequest, VersionList,
+        AuthorityView, BUNDLE_TYPE, Committed, ConfigView, Diff, ExplainRequest, Explanation,
+        HealthView, OriginList, Plan, Problem, ProxyList, TokenCreated, TokenList, TokenRequest,
+        VersionList,
     },
 };
 use reqwest::{
@@ -121,6 +122,11 @@ impl Client {
         let request = request.header(CONTENT_TYPE, BUNDLE_TYPE).body(body);
         let base = base.map(|base| ("base", base.to_string()));
         self.send(request.query(&base.as_slice())).await
+    }
+
+    /// What would become of a request.
+    pub(crate) async fn explain(&self, request: &ExplainRequest) -> Answer<Explanation> {
+        self.send(self.request(Method::POST, &["api", "v1", "explain"]).json(request)).await
     }
 
     /// Where each value of the current version comes from.

@@ -7,6 +7,7 @@ mod backup;
 pub(crate) mod check;
 mod config;
 mod diff;
+mod explain;
 mod get;
 mod history;
 mod overrides;
@@ -45,6 +46,7 @@ pub(crate) async fn run(
         }
         Command::Plan(plan) => plan::run(&Client::new(server)?, &plan, environment, output).await,
         Command::Diff(diff) => diff::run(server, &diff, environment, output).await,
+        Command::Explain(settings) => explain::run(server, &settings, environment, output).await,
         Command::Show(show) => show::run(&Client::new(server)?, &show, output).await,
         Command::Config(config) => config::run(server, &config, environment, output).await,
         Command::Get => get::run(&Client::new(server)?, output).await,

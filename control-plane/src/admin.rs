@@ -4,6 +4,7 @@ mod backends;
 mod changes;
 mod config;
 mod error;
+mod explain;
 mod fleet;
 mod identity;
 mod overrides;
@@ -65,6 +66,7 @@ pub fn router(admin: Shared) -> Router {
         .route("/api/v1/config", get(config::get_config).put(config::put_config))
         .route("/api/v1/config/sources", get(changes::sources))
         .route("/api/v1/plan", post(changes::plan))
+        .route("/api/v1/explain", post(explain::post))
         .route("/api/v1/versions", get(versions::list))
         .route("/api/v1/versions/{version}/diff", get(changes::diff))
         .route("/api/v1/versions/{version}", get(versions::get))

@@ -4,6 +4,7 @@
 
 mod changes;
 mod config;
+mod explain;
 mod fleet;
 mod identity;
 mod overrides;
@@ -11,7 +12,9 @@ mod versions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{changes::*, config::*, fleet::*, identity::*, overrides::*, versions::*};
+pub use self::{
+    changes::*, config::*, explain::*, fleet::*, identity::*, overrides::*, versions::*,
+};
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// The media type of a [`crate::Bundle`] in JSON.

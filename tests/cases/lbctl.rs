@@ -3,7 +3,10 @@
 use std::process::Stdio;
 
 use lb_model::Version;
-use lb_tests::{backend::Backend, client, cluster::Cluster, process::binary, scratch::Scratch};
+use lb_tests::{
+    backend::Backend, client, cluster::Cluster, eventually::eventually, process::binary,
+    scratch::Scratch,
+};
 use serde_json::Value;
 use tokio::{net::TcpListener, process::Command};
 
@@ -158,6 +161,65 @@ async fn every_value_says_where_it_comes_from() {
     let view = cluster.control_plane().get("/api/v1/config").await;
     assert_eq!(view["settings"][0]["path"], "services.s.backends");
     assert!(!view.to_string().contains("shop.internal"), "{view}");
+}
+
+#[tokio::test]
+async fn a_request_is_explained_as_the_fleet_would_serve_it() {
+    let scratch = Scratch::new();
+    let (well, ill) = (Backend::start("well").await, Backend::start("ill").await);
+    ill.set_healthy(false);
+    let text = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         backends: {{ well: {{ url: \"{}\" }}, ill: {{ url: \"{}\" }} }}\n\
+         services: {{ s: {{ backends: [well, ill], health_check: {{ path: /healthz, interval: 100ms, timeout: 50ms }} }} }}\n\
+         routes: {{ cart: {{ rule: PathPrefix(`/cart`) && Method(`GET`) }} }}\n",
+        well.url(),
+        ill.url()
+    );
+    let mut cluster = Cluster::serving(1, &text).await;
+    let server = cluster.control_plane().url();
+    let explained = eventually("the fleet reports", async || {
+        let ended = lbctl(&server, &["explain", "http://shop/cart/1"]).await;
+        if ended.stdout.contains("down on all of 1 proxies") {
+            Ok(ended)
+        } else {
+            Err(format!("{ended:?}"))
+        }
+    })
+    .await;
+    for part in [
+        "version 1, as the fleet runs it",
+        "✓ route cart",
+        "1 of 2 backends may be chosen",
+        "✓ well",
+        "✗ ill",
+        "status 503",
+    ] {
+        assert!(explained.stdout.contains(part), "{part}: {explained:?}");
+    }
+    // What is explained is what happens.
+    let web = cluster.web(0).await;
+    assert_eq!(client::get(web, "shop", "/cart/1").await.backend(), "well");
+    let other = lbctl(&server, &["explain", "-X", "POST", "http://shop/cart"]).await;
+    assert_eq!(other.code, 1);
+    assert!(other.stdout.contains("Method(`GET`) does not hold"), "{other:?}");
+    assert!(other.stdout.contains("route_not_found"), "{other:?}");
+
+    let changed = text.replace("PathPrefix(`/cart`)", "PathPrefix(`/other`)");
+    let file = scratch.write("lb.yaml", &changed).display().to_string();
+    let on_file = lbctl("http://127.0.0.1:1", &["explain", "http://shop/cart", "-f", &file]).await;
+    assert!(
+        on_file.code == 1 && on_file.stdout.contains("PathPrefix(`/other`) does not hold"),
+        "{on_file:?}"
+    );
+    cluster.apply(&changed).await;
+    let older =
+        lbctl(&server, &["explain", "http://shop/cart", "--version", "1", "-o", "json"]).await;
+    let older = older.json();
+    assert_eq!((&older["version"], &older["live"]), (&1.into(), &false.into()));
+    assert_eq!(older["entry_points"][0]["decision"]["route"], "cart");
+    assert_eq!(lbctl(&server, &["explain", "http://shop/", "--version", "9"]).await.code, 6);
+    assert_eq!(lbctl(&server, &["explain", "ftp://shop/"]).await.code, 1);
 }
 
 #[tokio::test]

@@ -42,6 +42,14 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     lb_source::pair(text).map_err(|error| error.to_string())
 }
 
+/// Reads a header field as curl takes it.
+pub(super) fn field(text: &str) -> Result<(String, String), String> {
+    let field = text.split_once(':').filter(|(name, _)| !name.trim().is_empty());
+    let (name, value) =
+        field.ok_or_else(|| format!("`{text}` is no field; write 'Name: value'"))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// Reads a duration as the configuration writes it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match lb_model::value::Duration::parse(text) {

@@ -11,12 +11,14 @@
 //! taking the first whose rule holds. An index over hosts and paths only leaves out routes that
 //! cannot hold, so that ten thousand routes cost about what ten do.
 //!
-//! It does not normalise: the caller passes the path in the form its rules are written for, and
-//! the client's address as it should be seen.
+//! The table does not normalise: the caller passes the path in the form its rules are written for
+//! ([`path::resolve`]), and the client's address as it should be seen.
 
 mod condition;
+pub mod explain;
 mod index;
 mod matcher;
+pub mod path;
 mod request;
 mod table;
 

@@ -139,74 +139,9 @@ fn are_escapes_whole(text: &str) -> bool {
     percents.all(|(at, _)| is_hex(bytes.get(at + 1).copied()) && is_hex(bytes.get(at + 2).copied()))
 }
 
-/// The path to match and to forward: the one given where that is plain, or another with its dot
-/// segments resolved. Encoded control characters are refused, and so is climbing above the root.
+/// The path to match and to forward; see [`lb_routing::path::resolve`].
 pub fn path(given: &str) -> Result<Cow<'_, str>, Reason> {
-    let path = given.as_bytes();
-    let mut has_dots = false;
-    for (index, byte) in path.iter().enumerate() {
-        match byte {
-            b'/' => has_dots |= path.get(index + 1) == Some(&b'.'),
-            b'%' => {
-                let code = path.get(index + 1..index + 3).ok_or(Reason::BadRequest)?;
-                let digit = |digit: u8| char::from(digit).to_digit(16).ok_or(Reason::BadRequest);
-                let code = digit(code[0])? * 16 + digit(code[1])?;
-                if code < 0x20 || code == 0x7f {
-                    return Err(Reason::BadRequest);
-                }
-                has_dots |= code == u32::from(b'.');
-            }
-            _ => {}
-        }
-    }
-    if has_dots { resolve(given) } else { Ok(Cow::Borrowed(given)) }
-}
-
-/// RFC 3986, 5.2.4, with `%2e` taken for a dot.
-fn resolve(path: &str) -> Result<Cow<'_, str>, Reason> {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut changed = false;
-    let mut is_last_a_dot = false;
-    for segment in path.split('/').skip(1) {
-        is_last_a_dot = true;
-        match dots(segment) {
-            Some(1) => changed = true,
-            Some(2) => {
-                changed = true;
-                kept.pop().ok_or(Reason::BadRequest)?;
-            }
-            _ => {
-                is_last_a_dot = false;
-                kept.push(segment);
-            }
-        }
-    }
-    if !changed {
-        return Ok(Cow::Borrowed(path));
-    }
-    if is_last_a_dot {
-        kept.push("");
-    }
-    let mut text = String::with_capacity(path.len());
-    for segment in kept {
-        text.push('/');
-        text.push_str(segment);
-    }
-    Ok(Cow::Owned(text))
-}
-
-/// How many dots a segment is, if it is nothing else and not more than two.
-fn dots(segment: &str) -> Option<usize> {
-    let mut rest = segment.as_bytes();
-    let mut count = 0;
-    while !rest.is_empty() {
-        rest = match rest {
-            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-            _ => return None,
-        };
-        count += 1;
-    }
-    (1..=2).contains(&count).then_some(count)
+    lb_routing::path::resolve(given).map_err(|_| Reason::BadRequest)
 }
 
 #[cfg(test)]
@@ -279,25 +214,5 @@ mod tests {
         assert!(host_of("http://a/", &["b"], Version::HTTP_2).is_err());
         assert!(host_of("http://u@a/", &["a"], Version::HTTP_11).is_err());
         assert!(host_of("http:///x", &["a"], Version::HTTP_11).is_err());
-    }
-
-    #[test]
-    fn dot_segments_are_resolved_and_nothing_else_is_touched() {
-        for plain in ["/", "/a/b.c", "/.hidden", "/...", "/a//b", "/a%2Fb", "*"] {
-            assert!(matches!(path(plain), Ok(Cow::Borrowed(same)) if same == plain), "{plain}");
-        }
-        for (from, to) in [
-            ("/a/../b", "/b"),
-            ("/a/./b", "/a/b"),
-            ("/a/b/..", "/a/"),
-            ("/a/%2e%2E/b", "/b"),
-            ("/a/.%2e/", "/"),
-            ("/.", "/"),
-        ] {
-            assert_eq!(path(from).as_deref(), Ok(to), "{from}");
-        }
-        for bad in ["/..", "/a/../../b", "/%00", "/a%1f", "/%7F", "/%", "/%zz", "/%2"] {
-            assert_eq!(path(bad), Err(Reason::BadRequest), "{bad}");
-        }
     }
 }

@@ -1,0 +1,80 @@
+//! `POST /api/v1/explain`: what would become of a request, and why.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::StatusCode,
+};
+use jiff::Timestamp;
+use lb_model::{
+    Config, Version,
+    api::{ExplainRequest, Explanation},
+};
+use lb_routing::explain::{Live, Unexplainable, explain};
+
+use super::{Admin, Shared, error::ApiError, versions::bundle_of};
+use crate::overrides::Overrides;
+
+/// What the fleet reports, by service and backend: up on, reported by, last error.
+struct Reported(HashMap<(String, String), (usize, usize, Option<String>)>);
+
+impl Live for Reported {
+    fn health(&self, service: &str, backend: &str) -> Option<(usize, usize, Option<String>)> {
+        let key = (service.to_owned(), backend.to_owned());
+        self.0.get(&key).filter(|(_, reported_by, _)| *reported_by > 0).cloned()
+    }
+}
+
+pub(super) async fn post(
+    State(admin): State<Shared>,
+    asked: Result<Json<ExplainRequest>, JsonRejection>,
+) -> Result<Json<Explanation>, ApiError> {
+    let Json(mut asked) = asked.map_err(|rejection| {
+        ApiError::new(rejection.status(), "invalid_request", rejection.body_text())
+    })?;
+    let newest = admin.cache.newest();
+    let current = newest.as_ref().map(|release| release.version);
+    let (version, config, live) = match (asked.version, newest) {
+        (Some(version), newest) if Some(version) != current => {
+            drop(newest);
+            (version, Arc::new(older(&admin, version).await?), None)
+        }
+        (_, Some(release)) => {
+            let reported = reported(&admin, &release.config);
+            (release.version, Arc::clone(&release.config), Some(reported))
+        }
+        (_, None) => (Version::NONE, Arc::new(Config::default()), None),
+    };
+    asked.version = Some(version);
+    let explained = tokio::task::spawn_blocking(move || {
+        explain(&config, &asked, live.as_ref().map(|live| live as &dyn Live))
+    });
+    let explained =
+        explained.await.map_err(|_| ApiError::internal("explaining ended without an answer"))?;
+    explained.map(Json).map_err(|Unexplainable(why)| {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", why)
+    })
+}
+
+/// What a version said, with the overrides of its time.
+async fn older(admin: &Admin, version: Version) -> Result<Config, ApiError> {
+    let bundle = bundle_of(admin, version).await?;
+    let overrides = Overrides::at(&*admin.store, version).await;
+    let overrides = overrides.map_err(|error| ApiError::internal(error.to_string()))?;
+    let now = Timestamp::now().as_second();
+    let parsed = tokio::task::spawn_blocking(move || Config::parse(&bundle, now)).await;
+    let parsed = parsed.map_err(|_| ApiError::internal("parsing ended without an answer"))?;
+    let mut config = parsed.map_err(ApiError::invalid)?.config;
+    overrides.merge(&mut config);
+    Ok(config)
+}
+
+fn reported(admin: &Admin, config: &Config) -> Reported {
+    let views = admin.reports.backends(config, Timestamp::now());
+    let of = |view: lb_model::api::BackendView| {
+        ((view.service, view.id), (view.up_on, view.reported_by, view.last_error))
+    };
+    Reported(views.into_iter().map(of).collect())
+}

@@ -1,0 +1,311 @@
+//! Why a request goes where it goes: the decision that [`RouteTable`] makes for traffic, with its
+//! reasons.
+//!
+//! Pure, like the rest of the crate: whoever asks brings the configuration and, where a fleet
+//! runs, what it reports.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use lb_model::{
+    Config,
+    api::{
+        Candidate, Decision, EntryPointExplanation, ExplainRequest, Explanation, RouteVerdict,
+        SeenRequest,
+    },
+    config::{AdminState, Backend, EntryPoint, Route, Service},
+    value::{BackendName, EntryPointName, RouteName, ServiceName},
+};
+
+use crate::{
+    path,
+    request::RequestHead,
+    table::{RouteEntry, RouteTable},
+};
+
+/// How many routes are listed; more would hide the answer.
+const MOST_ROUTES: usize = 1_000;
+
+/// A request that cannot be explained: what is wrong with it, and what to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unexplainable(pub String);
+
+/// What a fleet reports of a backend in a service: `None` when nobody does.
+pub trait Live {
+    /// On how many of the proxies that report it the backend is up, on how many of them, and why
+    /// a check failed last.
+    fn health(&self, service: &str, backend: &str) -> Option<(usize, usize, Option<String>)>;
+}
+
+/// No fleet runs the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct NotRunning;
+
+impl Live for NotRunning {
+    fn health(&self, _: &str, _: &str) -> Option<(usize, usize, Option<String>)> {
+        None
+    }
+}
+
+/// Says what becomes of a request.
+///
+/// # Errors
+///
+/// [`Unexplainable`] when it is no request, or names an entry point that is not there.
+pub fn explain(
+    config: &Config,
+    asked: &ExplainRequest,
+    live: Option<&dyn Live>,
+) -> Result<Explanation, Unexplainable> {
+    let request = Request::read(asked)?;
+    let names = entry_points(config, asked.entry_point.as_deref(), &request)?;
+    let mut entry_points = Vec::with_capacity(names.len());
+    for (name, entry_point) in names {
+        entry_points.push(at(config, name, entry_point, &request, live));
+    }
+    Ok(Explanation {
+        version: asked.version,
+        live: live.is_some(),
+        request: SeenRequest {
+            method: request.method.to_string(),
+            host: request.host.clone(),
+            path: request.path.clone(),
+            query: request.query.clone(),
+            client: request.client,
+        },
+        entry_points,
+    })
+}
+
+/// A request in the form that rules see.
+struct Request {
+    method: Method,
+    host: String,
+    port: Option<u16>,
+    is_tls: Option<bool>,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+    client: IpAddr,
+    /// A path that the proxy would refuse.
+    is_refused: bool,
+}
+
+impl Request {
+    fn read(asked: &ExplainRequest) -> Result<Self, Unexplainable> {
+        let wrong = |what: String| Unexplainable(what);
+        let method = asked.method.as_deref().unwrap_or("GET");
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|_| wrong(format!("`{method}` is not a method; write GET, POST, ...")))?;
+        let text = &asked.url;
+        let not_url = || {
+            let what = format!("`{text}` is not a URL; write http://shop.example.com/cart?x=1");
+            wrong(what)
+        };
+        // Without a scheme it is a host and what follows, or a path of any host.
+        let uri: Uri = match (text.starts_with('/'), text.contains("://")) {
+            (false, false) => {
+                format!("//{text}").parse().or_else(|_| format!("http://{text}").parse())
+            }
+            _ => text.parse(),
+        }
+        .map_err(|_| not_url())?;
+        let is_tls = match uri.scheme_str().filter(|_| text.contains("://")) {
+            None => None,
+            Some("http") => Some(false),
+            Some("https") => Some(true),
+            Some(_) => return Err(not_url()),
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &asked.headers {
+            let field = HeaderName::from_bytes(name.as_bytes());
+            let value = HeaderValue::from_str(value);
+            let (Ok(field), Ok(value)) = (field, value) else {
+                let what = format!("`{name}` is not a header field; write 'Name: value'");
+                return Err(wrong(what));
+            };
+            headers.append(field, value);
+        }
+        let field = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let authority = field.or_else(|| uri.authority().map(http::uri::Authority::as_str));
+        let host = authority.unwrap_or_default();
+        let host = match (host.strip_prefix('['), host.rsplit_once(':')) {
+            (Some(_), _) => host.split_inclusive(']').next().unwrap_or(host),
+            (None, Some((host, _))) => host,
+            (None, None) => host,
+        };
+        let given = if uri.path().is_empty() { "/" } else { uri.path() };
+        let resolved = path::resolve(given);
+        Ok(Self {
+            method,
+            host: host.to_owned(),
+            port: uri.port_u16(),
+            is_tls,
+            is_refused: resolved.is_err(),
+            path: resolved.map_or_else(|_| given.to_owned(), std::borrow::Cow::into_owned),
+            query: uri.query().map(str::to_owned),
+            headers,
+            client: asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        })
+    }
+}
+
+/// The entry points where a request may come in: the one that is named, else those on the port of
+/// its URL, else those that fit its scheme, else all.
+fn entry_points<'c>(
+    config: &'c Config,
+    named: Option<&str>,
+    request: &Request,
+) -> Result<Vec<(&'c EntryPointName, &'c EntryPoint)>, Unexplainable> {
+    let all: Vec<_> = config.entry_points.iter().map(|(name, e)| (name, &**e)).collect();
+    let known = || all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(named) = named {
+        let found = all.iter().find(|(name, _)| name.as_str() == named).copied();
+        return found.map(|found| vec![found]).ok_or_else(|| {
+            Unexplainable(format!("there is no entry point `{named}`; there are: {}", known()))
+        });
+    }
+    let fits = |wanted: &dyn Fn(&EntryPoint) -> bool| -> Vec<_> {
+        all.iter().filter(|(_, entry_point)| wanted(entry_point)).copied().collect()
+    };
+    let by_port = request.port.map(|port| fits(&|e| e.address.0.port() == port));
+    let by_scheme = request.is_tls.map(|is_tls| fits(&|e| e.tls.is_some() == is_tls));
+    let chosen = [by_port, by_scheme].into_iter().flatten().find(|found| !found.is_empty());
+    Ok(chosen.unwrap_or(all))
+}
+
+fn at(
+    config: &Config,
+    name: &EntryPointName,
+    entry_point: &EntryPoint,
+    request: &Request,
+    live: Option<&dyn Live>,
+) -> EntryPointExplanation {
+    let here = config.routes.iter().filter(|(_, route)| route.entry_points.contains(name));
+    let table = RouteTable::build(here.map(|(name, route)| RouteEntry {
+        name: name.to_arc(),
+        rule: std::sync::Arc::clone(&route.rule),
+        priority: route.priority,
+        target: (name, &**route),
+    }));
+    let head = RequestHead {
+        method: &request.method,
+        host: &request.host,
+        path: &request.path,
+        query: request.query.as_deref(),
+        headers: &request.headers,
+        client: request.client,
+    };
+    let mut explanation = EntryPointExplanation {
+        name: name.to_string(),
+        address: entry_point.address.to_string(),
+        refused: None,
+        routes: Vec::new(),
+        routes_in_all: table.routes().len(),
+        decision: None,
+    };
+    if request.is_refused || request.method == Method::CONNECT {
+        let reason = if request.is_refused { "bad_request" } else { "method_not_allowed" };
+        explanation.refused = Some(reason.to_owned());
+        return explanation;
+    }
+    // The very look-up that serves traffic; the verdicts only give its reasons.
+    let taken = table.find(&head).copied();
+    let verdicts = table.trace(&head);
+    let mut listed = Vec::new();
+    for verdict in verdicts {
+        let takes = taken.is_some_and(|(name, _)| *name == *verdict.target.0);
+        if listed.len() < MOST_ROUTES || takes {
+            listed.push(RouteVerdict {
+                name: verdict.name.to_owned(),
+                priority: verdict.priority,
+                rule: verdict.rule.as_str().to_owned(),
+                holds: verdict.failure.is_none(),
+                takes,
+                failed: verdict.failure.map(ToString::to_string),
+            });
+        }
+    }
+    explanation.routes = listed;
+    let Some((route_name, route)) = taken else {
+        explanation.refused = Some("route_not_found".to_owned());
+        return explanation;
+    };
+    explanation.decision = decision(config, route_name, route, live);
+    if let Some(decision) = &explanation.decision
+        && !decision.backends.iter().any(|backend| backend.eligible)
+    {
+        explanation.refused = Some("no_healthy_backend".to_owned());
+    }
+    explanation
+}
+
+fn decision(
+    config: &Config,
+    name: &RouteName,
+    route: &Route,
+    live: Option<&dyn Live>,
+) -> Option<Decision> {
+    let service = config.services.get(&route.service)?;
+    let backends = service.backends.iter().filter_map(|id| {
+        let backend = config.backends.get(id)?;
+        Some(candidate(&route.service, service, id, backend, live))
+    });
+    let limits = [
+        ("connect", route.timeouts.connect.unwrap_or(service.timeouts.connect)),
+        (
+            "response_header",
+            route.timeouts.response_header.unwrap_or(service.timeouts.response_header),
+        ),
+        ("idle", route.timeouts.idle.unwrap_or(service.timeouts.idle)),
+        ("total", route.timeouts.total.unwrap_or(service.timeouts.total)),
+    ];
+    Some(Decision {
+        route: name.to_string(),
+        steps: Vec::new(),
+        service: route.service.to_string(),
+        strategy: service.strategy.as_str().to_owned(),
+        timeouts: limits.map(|(name, limit)| (name.to_owned(), limit.to_string())).to_vec(),
+        backends: backends.collect(),
+    })
+}
+
+fn candidate(
+    service_name: &ServiceName,
+    service: &Service,
+    id: &BackendName,
+    backend: &Backend,
+    live: Option<&dyn Live>,
+) -> Candidate {
+    let health = live.and_then(|live| live.health(service_name.as_str(), id.as_str()));
+    let (eligible, why) = match (backend.admin_state, backend.weight.get(), health) {
+        (AdminState::Disabled, ..) => (false, Some("disabled by an operator".to_owned())),
+        (AdminState::Draining, ..) => {
+            (false, Some("draining: it finishes what it has and gets nothing new".to_owned()))
+        }
+        (_, 0, _) => (false, Some("its weight is 0".to_owned())),
+        (.., Some((0, all, error))) if all > 0 => {
+            let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+            (false, Some(format!("down on all of {all} proxies{error}")))
+        }
+        (.., Some((up, all, error))) if up < all => {
+            let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+            (true, Some(format!("up on {up} of {all} proxies{error}")))
+        }
+        (.., None) if service.health_check.is_some() => {
+            (true, Some("if its health check passes; no proxy reports it".to_owned()))
+        }
+        _ => (true, None),
+    };
+    Candidate {
+        id: id.to_string(),
+        url: backend.url.to_string(),
+        weight: backend.weight.get(),
+        eligible,
+        why,
+        admin_state: backend.admin_state,
+    }
+}
+
+#[cfg(test)]
+mod tests;

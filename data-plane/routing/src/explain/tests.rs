@@ -1,0 +1,159 @@
+use lb_model::Bundle;
+use proptest::prelude::*;
+
+use super::*;
+
+const SHOP: &str = "\
+entry_points:
+  web: { address: \":8000\" }
+  websecure: { address: \":8443\", tls: {} }
+backends:
+  a: { url: \"http://a:1\" }
+  b: { url: \"http://b:1\", weight: 0 }
+services:
+  shop: { backends: [a, b], strategy: p2c, timeouts: { total: 9s } }
+  api: { backends: [a], health_check: { path: /up } }
+routes:
+  cart: { rule: \"Host(`shop`) && PathPrefix(`/cart`) && Method(`GET`)\", service: shop }
+  api: { rule: \"Host(`shop`) && PathPrefix(`/api`)\", service: api, priority: 1000 }
+  rest: { rule: \"Host(`shop`)\", service: shop, entry_points: [web], timeouts: { total: 3s } }
+";
+
+fn config(text: &str) -> Config {
+    Config::parse(&Bundle::of_text("lb.yaml", text), 0).unwrap().config
+}
+
+fn asked(url: &str) -> ExplainRequest {
+    ExplainRequest { url: url.into(), ..ExplainRequest::default() }
+}
+
+fn explained(asked: &ExplainRequest) -> Explanation {
+    explain(&config(SHOP), asked, None).unwrap()
+}
+
+#[test]
+fn the_route_is_named_and_why_the_others_are_not() {
+    let asked = ExplainRequest { method: Some("POST".into()), ..asked("http://shop/cart/1") };
+    let explanation = explained(&asked);
+    let web = &explanation.entry_points[0];
+    assert_eq!((explanation.entry_points.len(), web.name.as_str()), (1, "web"));
+    let routes: Vec<_> =
+        web.routes.iter().map(|r| (r.name.as_str(), r.takes, r.failed.as_deref())).collect();
+    assert_eq!(
+        routes,
+        [
+            ("api", false, Some("PathPrefix(`/api`)")),
+            ("cart", false, Some("Method(`GET`)")),
+            ("rest", true, None),
+        ]
+    );
+    let decision = web.decision.as_ref().unwrap();
+    assert_eq!((decision.service.as_str(), decision.strategy.as_str()), ("shop", "p2c"));
+    assert_eq!(decision.timeouts[3], ("total".to_owned(), "3s".to_owned()));
+    let backends: Vec<_> =
+        decision.backends.iter().map(|b| (b.id.as_str(), b.eligible, b.why.as_deref())).collect();
+    assert_eq!(backends, [("a", true, None), ("b", false, Some("its weight is 0"))]);
+}
+
+#[test]
+fn scheme_and_port_choose_the_entry_point() {
+    let names = |asked: &ExplainRequest| -> Vec<_> {
+        explained(asked).entry_points.into_iter().map(|e| e.name).collect()
+    };
+    assert_eq!(names(&asked("https://shop/")), ["websecure"]);
+    assert_eq!(names(&asked("http://shop:8443/")), ["websecure"]);
+    assert_eq!(names(&asked("shop/cart")), ["web", "websecure"]);
+    let named = ExplainRequest { entry_point: Some("web".into()), ..asked("https://shop/") };
+    assert_eq!(names(&named), ["web"]);
+}
+
+#[test]
+fn what_the_proxy_answers_itself_has_its_reason() {
+    for (url, reason) in [
+        ("http://nobody/", Some("route_not_found")),
+        ("http://shop/%00", Some("bad_request")),
+        ("http://shop/../x", Some("bad_request")),
+        ("http://shop/x/../cart", None),
+    ] {
+        let explanation = explained(&asked(url));
+        assert_eq!(explanation.entry_points[0].refused.as_deref(), reason, "{url}");
+    }
+    let none = config("backends: { a: { url: \"http://a\", weight: 0 } }\n");
+    let explanation = explain(&none, &asked("http://x/"), None).unwrap();
+    assert_eq!(explanation.entry_points[0].refused.as_deref(), Some("no_healthy_backend"));
+}
+
+#[test]
+fn a_host_field_goes_before_the_url() {
+    let asked = ExplainRequest {
+        headers: vec![("Host".into(), "SHOP:8000".into())],
+        ..asked("http://127.0.0.1:8000/cart")
+    };
+    let explanation = explained(&asked);
+    assert_eq!(explanation.request.host, "SHOP");
+    assert_eq!(explanation.entry_points[0].decision.as_ref().unwrap().route, "cart");
+}
+
+struct Fleet(usize, usize);
+
+impl Live for Fleet {
+    fn health(&self, _: &str, _: &str) -> Option<(usize, usize, Option<String>)> {
+        Some((self.0, self.1, Some("refused".into())))
+    }
+}
+
+#[test]
+fn what_the_fleet_reports_decides_who_is_eligible() {
+    let of = |live: Option<&dyn Live>| {
+        let explanation = explain(&config(SHOP), &asked("http://shop/api"), live).unwrap();
+        let backend = explanation.entry_points[0].decision.as_ref().unwrap().backends[0].clone();
+        (backend.eligible, backend.why.unwrap_or_default())
+    };
+    assert_eq!(of(Some(&Fleet(0, 3))), (false, "down on all of 3 proxies: refused".into()));
+    assert_eq!(of(Some(&Fleet(1, 3))), (true, "up on 1 of 3 proxies: refused".into()));
+    assert_eq!(of(Some(&Fleet(3, 3))), (true, String::new()));
+    assert!(of(None).1.contains("if its health check passes"));
+}
+
+#[test]
+fn what_cannot_be_read_says_what_to_write() {
+    for (asked, says) in [
+        (asked("ftp://shop/"), "is not a URL; write http://"),
+        (asked("http://[/"), "is not a URL"),
+        (ExplainRequest { method: Some("G T".into()), ..asked("/") }, "is not a method"),
+        (
+            ExplainRequest { headers: vec![("a b".into(), "c".into())], ..asked("/") },
+            "is not a header field",
+        ),
+        (
+            ExplainRequest { entry_point: Some("wep".into()), ..asked("/") },
+            "there are: web, websecure",
+        ),
+    ] {
+        let Unexplainable(why) = explain(&config(SHOP), &asked, None).unwrap_err();
+        assert!(why.contains(says), "{why}");
+    }
+}
+
+proptest! {
+    /// What is explained is what would be served: the look-up is the same, and the verdicts agree.
+    #[test]
+    fn the_one_that_takes_it_is_the_first_whose_rule_holds(
+        path in "/(cart|api|x)?(/\\.\\.|/cart)?",
+        host in "(shop|SHOP|other)",
+        method in "(GET|POST)",
+    ) {
+        let asked = ExplainRequest { method: Some(method), ..asked(&format!("http://{host}{path}")) };
+        for entry_point in explained(&asked).entry_points {
+            let first = entry_point.routes.iter().find(|route| route.holds);
+            let taken = entry_point.routes.iter().find(|route| route.takes);
+            prop_assert_eq!(first, taken);
+            prop_assert_eq!(taken.is_some(), entry_point.decision.is_some());
+        }
+    }
+
+    #[test]
+    fn any_text_is_explained_or_refused(url in "\\PC{0,40}") {
+        let _ = explain(&config(SHOP), &asked(&url), None);
+    }
+}

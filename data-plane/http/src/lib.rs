@@ -6,18 +6,17 @@
 //! measures pauses, [`reason`] names everything the proxy itself can answer. Nothing here knows
 //! the configuration or a backend.
 
-pub mod body;
 pub mod buffer;
 pub mod clock;
 pub mod fields;
 pub mod forwarded;
 pub mod h1;
+pub mod h2;
 pub mod hop_by_hop;
 pub mod incoming;
 pub mod reason;
 pub mod source;
 
-pub use body::{Body, Download};
 pub use buffer::{Buffer, Transport};
 pub use clock::Clock;
 pub use fields::{Field, Fields, Known};

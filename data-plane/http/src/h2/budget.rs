@@ -74,12 +74,14 @@ mod tests {
             budget.request();
             assert_eq!((0..BY_REQUEST).try_for_each(|_| budget.frame()), Ok(()));
         }
+        budget.refill();
         assert_eq!((0..FRAMES).try_for_each(|_| budget.frame()), Ok(()));
         assert_eq!(budget.frame(), Err(Spent));
         for _ in 0..10 * CANCELS {
             budget.answer();
             assert_eq!(budget.cancel(), Ok(()));
         }
+        budget.refill();
         assert_eq!((0..CANCELS).try_for_each(|_| budget.cancel()), Ok(()));
         assert_eq!(budget.cancel(), Err(Spent));
         budget.refill();

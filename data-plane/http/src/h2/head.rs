@@ -60,6 +60,7 @@ impl RequestHead {
     pub(super) fn begin(&mut self, limits: Limits, is_trailer: bool) {
         self.fields.clear();
         self.text.clear();
+        self.method = Method::GET;
         (self.authority, self.path) = (None, None);
         (self.has_method, self.has_scheme) = (false, false);
         (self.length, self.size, self.fault) = (None, 0, None);
@@ -72,15 +73,15 @@ impl RequestHead {
         if self.is_trailer {
             return self.fault.map_or(Ok(()), Err);
         }
-        if self.fault != Some(Fault::Malformed) {
+        // Over the limits not everything was kept, so that something may seem to be missing.
+        if self.fault.is_none() {
             let (has_path, has_authority) = (self.path.is_some(), self.authority.is_some());
             let is_whole = if self.method == Method::CONNECT {
                 has_authority && !has_path && !self.has_scheme
             } else {
-                self.has_scheme && has_path
+                self.has_method && self.has_scheme && has_path
             };
-            // Over the limits not everything was kept, the path among it perhaps.
-            if !self.has_method || !(is_whole || self.fault.is_some()) {
+            if !is_whole {
                 self.fault = Some(Fault::Malformed);
             }
         }

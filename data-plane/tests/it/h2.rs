@@ -104,9 +104,9 @@ async fn a_preface_in_pieces_is_still_http2_and_a_p_is_not() {
     assert_eq!(client.answer().await.status(), 200);
 }
 
-type Certified = rcgen::CertifiedKey<rcgen::KeyPair>;
+pub(crate) type Certified = rcgen::CertifiedKey<rcgen::KeyPair>;
 
-fn certified(name: &str) -> Certified {
+pub(crate) fn certified(name: &str) -> Certified {
     rcgen::generate_simple_self_signed([name.to_owned()]).unwrap()
 }
 

@@ -82,7 +82,8 @@ fn answer(server: &mut Connection, event: Event, input: &[u8]) -> String {
         Event::Request { key, length, fault } => {
             assert!(server.is_open(key));
             let head = &server.head;
-            let mut said = format!("{key} {} {:?} {length:?} {fault:?}", head.method, head.authority());
+            let mut said =
+                format!("{key} {} {:?} {length:?} {fault:?}", head.method, head.authority());
             assert!(fault.is_some() || head.fields.len() <= SETTINGS.head.count);
             for (field, line) in head.fields.lines() {
                 let parts = [field.name, b": ", field.value, b"\r\n"].concat();

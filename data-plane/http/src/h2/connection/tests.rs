@@ -450,8 +450,7 @@ fn some_frame() -> impl Strategy<Value = Vec<u8>> {
     let random = random.prop_map(move |(kind, flags, stream, payload)| {
         frame(kinds[kind], flags, stream, &payload)
     });
-    let good = (0_u32..6, any::<bool>()).prop_map(|(stream, ends)| {
-        request(2 * stream + 1, if ends { END_STREAM } else { 0 })
-    });
+    let good = (0_u32..6, any::<bool>())
+        .prop_map(|(stream, ends)| request(2 * stream + 1, if ends { END_STREAM } else { 0 }));
     prop_oneof![random, good]
 }

@@ -115,9 +115,17 @@ fn responses_of_the_rfc() {
 fn a_block_that_cannot_be_is_corrupt() {
     for block in [
         // Index 0, one beyond the tables, and one of no number.
-        "80", "be", "ff8080808080", // Sizes: too large, and behind a field.
-        "3fe21f", "8220", // Strings: cut, of bad Huffman codes, names of no index.
-        "4003616", "40036162", "0081ff", "007f", "7e", "0f2f01",
+        "80",
+        "be",
+        "ff8080808080", // Sizes: too large, and behind a field.
+        "3fe21f",
+        "8220", // Strings: cut, of bad Huffman codes, names of no index.
+        "4003616",
+        "40036162",
+        "0081ff",
+        "007f",
+        "7e",
+        "0f2f01",
     ] {
         let decoded = decode(&mut Decoder::default(), &hex(block));
         assert_eq!(decoded, Err(Corrupt), "{block}");

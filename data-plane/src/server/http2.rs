@@ -30,7 +30,7 @@ use lb_http::{
     Buffer, Reason, Transport,
     buffer::SIZE,
     h1::BodyLength,
-    h2::{self, Event},
+    h2::{self, ErrorCode, Event},
 };
 use lb_model::config::EntryPoint;
 use tokio::io::AsyncReadExt;
@@ -216,65 +216,68 @@ impl<S: Transport> Http2<S> {
     /// Takes what was read, frame by frame.
     fn take_frames(&mut self) {
         while !self.is_over {
-            let mut state = self.shared.state.borrow_mut();
-            let input = self.buffer.filled();
-            let (taken, event) = match state.codec.receive(input) {
-                Ok(received) => received,
+            let received = self.shared.state.borrow_mut().codec.receive(self.buffer.filled());
+            match received {
+                Ok((taken, event)) => {
+                    if let Some(event) = event {
+                        self.take(event);
+                    }
+                    self.buffer.consume(taken);
+                    if event.is_none() {
+                        return;
+                    }
+                }
                 Err(code) => {
                     tracing::debug!(%code, "a client broke the rules of HTTP/2");
                     self.is_over = true;
-                    return;
                 }
-            };
-            let mut ended = None;
-            match event {
-                None => {}
-                Some(Event::Request { key, length, fault }) => {
-                    let mut scratch = Scratch::take();
-                    std::mem::swap(&mut scratch.head, &mut state.codec.head);
-                    state.open(key, length == BodyLength::Empty);
-                    let stream = Stream { shared: Rc::clone(&self.shared), key };
-                    while self.slots.len() <= key {
-                        let waker = state.wakers.waker(self.slots.len());
-                        self.slots.push(Slot { waker, exchange: None });
-                    }
-                    let exchange = exchange::serve(stream, scratch, length, fault);
-                    self.slots[key].exchange = Some(Box::pin(exchange));
-                }
-                Some(Event::Malformed) => self.shared.client.count(Reason::BadRequest),
-                Some(Event::Data { key, at, length, is_last }) => {
-                    let inbox = &mut state.inboxes[key];
-                    inbox.data.extend_from_slice(&input[at..at + length]);
-                    inbox.is_ended = is_last;
-                    state.notify(key);
-                }
-                Some(Event::Trailers { key }) => {
-                    let fields = std::mem::take(&mut state.codec.head.fields);
-                    let inbox = &mut state.inboxes[key];
-                    inbox.trailers = Some(fields);
-                    inbox.is_ended = true;
-                    state.notify(key);
-                }
-                Some(Event::Broken { key }) => {
-                    state.inboxes[key].is_broken = true;
-                    ended = Some((key, true));
-                }
-                Some(Event::Reset { key }) => ended = Some((key, false)),
-                // Who waits for room is found after writing.
-                Some(Event::Room) => {}
-                Some(Event::Heard) => state.codec.refuse_streams(),
             }
-            drop(state);
-            self.buffer.consume(taken);
-            if let Some((key, is_told)) = ended {
-                if is_told {
-                    self.poll_stream(key);
+        }
+    }
+
+    /// Does what follows from an event.
+    fn take(&mut self, event: Event) {
+        let mut state = self.shared.state.borrow_mut();
+        match event {
+            Event::Request { key, length, fault } => {
+                let mut scratch = Scratch::take();
+                std::mem::swap(&mut scratch.head, &mut state.codec.head);
+                state.open(key, length == BodyLength::Empty);
+                while self.slots.len() <= key {
+                    let waker = state.wakers.waker(self.slots.len());
+                    self.slots.push(Slot { waker, exchange: None });
                 }
+                let stream = Stream { shared: Rc::clone(&self.shared), key };
+                let exchange = exchange::serve(stream, scratch, length, fault);
+                self.slots[key].exchange = Some(Box::pin(exchange));
+            }
+            Event::Data { key, at, length, is_last } => {
+                let inbox = &mut state.inboxes[key];
+                inbox.data.extend_from_slice(&self.buffer.filled()[at..at + length]);
+                inbox.is_ended = is_last;
+                state.notify(key);
+            }
+            Event::Trailers { key } => {
+                let fields = std::mem::take(&mut state.codec.head.fields);
+                let inbox = &mut state.inboxes[key];
+                (inbox.trailers, inbox.is_ended) = (Some(fields), true);
+                state.notify(key);
+            }
+            Event::Reset { key } => {
+                drop(state);
                 self.slots[key].exchange = None;
             }
-            if event.is_none() {
-                return;
+            Event::Broken { key } => {
+                state.inboxes[key].is_broken = true;
+                drop(state);
+                // So that it can say why it ends.
+                self.poll_stream(key);
+                self.slots[key].exchange = None;
             }
+            Event::Malformed => self.shared.client.count(Reason::BadRequest),
+            Event::Heard => state.codec.refuse_streams(),
+            // Who waits for room is found after writing.
+            Event::Room => {}
         }
     }
 
@@ -298,6 +301,8 @@ impl<S: Transport> Http2<S> {
             && exchange.as_mut().poll(&mut Context::from_waker(&slot.waker)).is_ready()
         {
             slot.exchange = None;
+            // Nothing is left open, whatever happened.
+            self.shared.state.borrow_mut().codec.reset(key, ErrorCode::Internal);
         }
     }
 

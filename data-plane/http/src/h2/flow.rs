@@ -21,8 +21,8 @@ impl Outbound {
     }
 
     /// Notes that they were.
-    pub(super) const fn sent(&mut self, count: usize) {
-        self.0 -= count as i64;
+    pub(super) fn sent(&mut self, count: usize) {
+        self.0 -= i64::try_from(count).unwrap_or(i64::MAX);
     }
 
     /// Opens or, for a setting that became smaller, closes the window.

@@ -132,7 +132,7 @@ impl Connection {
 
     /// Whether nobody has used the number of a stream, so that only `HEADERS` may.
     const fn is_unused(&self, stream: u32) -> bool {
-        stream > self.highest || stream % 2 == 0
+        stream > self.highest || stream.is_multiple_of(2)
     }
 
     /// Resets a stream that broke the rules.
@@ -188,7 +188,7 @@ impl Connection {
 
     fn headers(&mut self, head: Head, payload: &[u8]) -> Received {
         let mut block = frame::unpad(head.flags, payload).ok_or(ErrorCode::Protocol)?;
-        if head.stream % 2 == 0 {
+        if head.stream.is_multiple_of(2) {
             return Err(ErrorCode::Protocol);
         }
         if head.has(PRIORITY) {
@@ -280,17 +280,14 @@ impl Connection {
             is_ended: is_last,
             is_answered: false,
         };
-        let key = match self.key(0) {
-            Some(key) => {
-                self.ids[key] = id;
-                self.streams[key] = stream;
-                key
-            }
-            None => {
-                self.ids.push(id);
-                self.streams.push(stream);
-                self.ids.len() - 1
-            }
+        let key = if let Some(free) = self.key(0) {
+            self.ids[free] = id;
+            self.streams[free] = stream;
+            free
+        } else {
+            self.ids.push(id);
+            self.streams.push(stream);
+            self.ids.len() - 1
         };
         self.active += 1;
         let length = if is_last { BodyLength::Empty } else { self.head.body() };

@@ -396,7 +396,7 @@ proptest! {
         for step in moves {
             match step {
                 Move::Send(key, count) => {
-                    let sent = server.data(key, &vec![0; count]) as i64;
+                    let sent = server.data(key, &vec![0; count]).cast_signed() as i64;
                     all -= sent;
                     each[key] -= sent;
                     prop_assert!(sent == 0 || all >= 0 && each[key] >= 0);

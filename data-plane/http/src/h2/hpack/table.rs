@@ -51,11 +51,6 @@ impl<T: Copy> Table<T> {
         self.evict(limit);
     }
 
-    /// How many fields there are.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// The number of the next field to be inserted, counted from the beginning.
     pub(super) fn next(&self) -> u64 {
         self.evicted + self.entries.len() as u64
@@ -127,7 +122,7 @@ mod tests {
         table.insert(b"a", size(1, 0), 1);
         table.insert(b"bb", size(2, 0), 2);
         table.insert(b"ccc", size(3, 0), 3);
-        assert_eq!(table.len(), 2);
+        assert_eq!(table.entries.len(), 2);
         assert_eq!(table.get(0), Some((&b"ccc"[..], 3)));
         assert_eq!(table.get(1), Some((&b"bb"[..], 2)));
         assert_eq!(table.get(2), None);
@@ -137,7 +132,7 @@ mod tests {
         );
         assert_eq!((table.find(b"bb"), table.find(b"a")), (Some(1), None));
         table.insert(b"d", 101, 4);
-        assert_eq!(table.len(), 0);
+        assert_eq!(table.entries.len(), 0);
     }
 
     proptest! {
@@ -152,7 +147,7 @@ mod tests {
                 while list.iter().map(|line| size(line.len(), 0)).sum::<usize>() > 1000 {
                     list.pop();
                 }
-                prop_assert_eq!(table.len(), list.len());
+                prop_assert_eq!(table.entries.len(), list.len());
                 for (age, line) in list.iter().enumerate() {
                     prop_assert_eq!(table.get(age).map(|(line, _)| line), Some(&line[..]));
                 }

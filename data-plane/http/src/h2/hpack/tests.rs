@@ -199,7 +199,10 @@ fn an_answer_like_the_last_is_a_byte_a_field() {
     assert_eq!(decode(&mut decoder, &fourth).unwrap(), expected);
 }
 
-fn answers() -> impl Strategy<Value = Vec<(usize, u16, Vec<(String, String)>)>> {
+/// A limit on the table, a status and fields.
+type Answer = (usize, u16, Vec<(String, String)>);
+
+fn answers() -> impl Strategy<Value = Vec<Answer>> {
     let name = prop_oneof![
         Just("Server".to_owned()),
         Just("content-type".to_owned()),

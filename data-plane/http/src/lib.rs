@@ -1,10 +1,10 @@
 //! What every HTTP front of the proxy shares, whatever protocol a client speaks.
 //!
-//! [`h1`] reads and writes HTTP/1.1 as bytes; [`fields`] holds header fields; [`buffer`] and
-//! [`incoming`] bring bodies in and [`source`] hands them on where they lie; [`body`] is what a
-//! client over HTTP/2 gets. [`hop_by_hop`] and [`forwarded`] decide what passes, [`clock`]
-//! measures pauses, [`reason`] names everything the proxy itself can answer. Nothing here knows
-//! the configuration or a backend.
+//! [`h1`] reads and writes HTTP/1.1 as bytes, [`h2`] does so for HTTP/2; [`fields`] holds header
+//! fields; [`buffer`] and [`incoming`] bring bodies in and [`source`] hands them on where they
+//! lie. [`hop_by_hop`] and [`forwarded`] decide what passes, [`clock`] measures pauses, [`reason`]
+//! names everything the proxy itself can answer. Nothing here knows the configuration or a
+//! backend.
 
 pub mod buffer;
 pub mod clock;

@@ -40,10 +40,11 @@ pub async fn serve(
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Secured(stream);
+    // Boxed, so that no connection carries the room for both.
     if is_http2 {
         Box::pin(http2::serve(stream, Buffer::new(), client, spec)).await;
     } else {
-        http1::serve(stream, client, spec, false).await;
+        Box::pin(http1::serve(stream, client, spec, false)).await;
     }
 }
 

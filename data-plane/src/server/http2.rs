@@ -141,7 +141,8 @@ pub async fn serve<S: Transport>(
         patience,
     };
     if poll_fn(|cx| connection.poll(cx)).await == End::Kindly {
-        connection.say_goodbye().await;
+        // Boxed, so that connections do not carry the room for it all their time.
+        Box::pin(connection.say_goodbye()).await;
     }
 }
 
@@ -365,8 +366,7 @@ impl<S: Transport> Http2<S> {
             while self.stream.read(&mut rest).await? > 0 {}
             Ok::<(), io::Error>(())
         };
-        // Boxed, so that connections do not carry the room for it all their time.
-        drop(tokio::time::timeout(LINGER, Box::pin(goodbye)).await);
+        drop(tokio::time::timeout(LINGER, goodbye).await);
     }
 }
 

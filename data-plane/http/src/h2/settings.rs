@@ -47,7 +47,9 @@ impl Settings {
             let value = u32::from_be_bytes([*v3, *v2, *v1, *v0]);
             match u16::from_be_bytes([*name1, *name0]) {
                 HEADER_TABLE_SIZE => self.table = value,
-                ENABLE_PUSH | NO_RFC7540_PRIORITIES if value > 1 => return Err(ErrorCode::Protocol),
+                ENABLE_PUSH | NO_RFC7540_PRIORITIES if value > 1 => {
+                    return Err(ErrorCode::Protocol);
+                }
                 INITIAL_WINDOW_SIZE if value > MOST => return Err(ErrorCode::FlowControl),
                 INITIAL_WINDOW_SIZE => self.window = value,
                 MAX_FRAME_SIZE if !(16_384..=16_777_215).contains(&value) => {

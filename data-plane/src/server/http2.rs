@@ -30,10 +30,10 @@ use lb_http::{
     Buffer, Reason, Transport,
     buffer::SIZE,
     h1::BodyLength,
-    h2::{self, ErrorCode, Event},
+    h2::{self, Event},
 };
 use lb_model::config::EntryPoint;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, task::coop::has_budget_remaining};
 
 use self::{
     patience::{Patience, Word},
@@ -63,8 +63,6 @@ struct Http2<S> {
     buffer: Buffer,
     shared: Rc<Shared>,
     slots: Vec<Slot>,
-    /// The first stream to be polled next time.
-    turn: usize,
     /// Something was written that the stream may hold back.
     is_unflushed: bool,
     /// Nothing more is understood or comes; what waits is sent.
@@ -135,7 +133,6 @@ pub async fn serve<S: Transport>(
         buffer: first,
         shared: Rc::new(shared),
         slots: Vec::new(),
-        turn: 0,
         is_unflushed: false,
         is_over: false,
         patience,
@@ -179,6 +176,11 @@ impl<S: Transport> Http2<S> {
 
     fn poll_on(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            if !has_budget_remaining() {
+                // It is another connection's turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut has_moved = false;
             if !self.is_over && self.shared.state.borrow().queued() < UNREAD {
                 match self.buffer.poll_fill(cx, &mut self.stream, SIZE) {
@@ -192,7 +194,9 @@ impl<S: Transport> Http2<S> {
                     Poll::Pending => {}
                 }
             }
-            has_moved |= self.poll_streams();
+            while has_budget_remaining() && self.poll_streams() {
+                has_moved = true;
+            }
             match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Now),
                 Poll::Ready(Ok(())) => {
@@ -266,14 +270,14 @@ impl<S: Transport> Http2<S> {
             }
             Event::Reset { key } => {
                 drop(state);
-                self.slots[key].exchange = None;
+                self.drop_stream(key);
             }
             Event::Broken { key } => {
                 state.inboxes[key].is_broken = true;
                 drop(state);
                 // So that it can say why it ends.
                 self.poll_stream(key);
-                self.slots[key].exchange = None;
+                self.drop_stream(key);
             }
             Event::Malformed => self.shared.client.count(Reason::BadRequest),
             Event::Heard => state.codec.refuse_streams(),
@@ -284,12 +288,15 @@ impl<S: Transport> Http2<S> {
 
     /// Polls the streams that are ready; tells whether any was.
     fn poll_streams(&mut self) -> bool {
-        let ready = self.shared.state.borrow().wakers.take();
-        // Each time another one is the first to find room.
-        self.turn = (self.turn + 1) % MOST;
-        let mut left = ready.rotate_right(self.turn as u32);
+        let (ready, last) = {
+            let state = self.shared.state.borrow();
+            (state.wakers.take(), state.last)
+        };
+        // Room is for those first who did not have it last.
+        let first = (last + 1) % MOST;
+        let mut left = ready.rotate_right(first as u32);
         while left != 0 {
-            let key = (self.turn + left.trailing_zeros() as usize) % MOST;
+            let key = (first + left.trailing_zeros() as usize) % MOST;
             left &= left - 1;
             self.poll_stream(key);
         }
@@ -302,9 +309,14 @@ impl<S: Transport> Http2<S> {
             && exchange.as_mut().poll(&mut Context::from_waker(&slot.waker)).is_ready()
         {
             slot.exchange = None;
-            // Nothing is left open, whatever happened.
-            self.shared.state.borrow_mut().codec.reset(key, ErrorCode::Internal);
+            self.shared.state.borrow_mut().close(key);
         }
+    }
+
+    /// Ends an exchange that nobody waits for.
+    fn drop_stream(&mut self, key: usize) {
+        self.slots[key].exchange = None;
+        self.shared.state.borrow_mut().close(key);
     }
 
     /// Sends all that waits.

@@ -1,6 +1,6 @@
 //! Streams of HTTP/2, frame by frame.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use lb_http::Reason;
 use tokio::{
@@ -271,6 +271,32 @@ async fn large_bodies_pass_both_ways_beside_others() {
         }
     }
     assert_eq!(sent, [SIZE; 2]);
+}
+
+#[tokio::test]
+async fn a_hundred_streams_are_answered_at_a_time() {
+    let size = 100_000;
+    let origin = Origin::start(move |_| Reply::ok(&"x".repeat(size))).await;
+    let proxy = proxy(&origin, "").await;
+    let mut client = Frames::connect(proxy.web(), &[(INITIAL_WINDOW_SIZE, 1 << 20)]).await;
+    client.send(WINDOW_UPDATE, 0, 0, (64_u32 << 20).to_be_bytes()).await;
+    for round in 0..3 {
+        let mut left: HashMap<u32, usize> = HashMap::new();
+        for at in 0..100 {
+            let stream = 200 * round + 2 * at + 1;
+            client.ask(stream, ("GET", "/"), &[], END_STREAM).await;
+            left.insert(stream, size);
+        }
+        let mut ended = 0;
+        while ended < 100 {
+            let frame = client.next().await.unwrap();
+            if frame.kind == DATA {
+                *left.get_mut(&frame.stream).unwrap() -= frame.payload.len();
+            }
+            ended += u32::from(frame.ends());
+        }
+        assert!(left.values().all(|left| *left == 0));
+    }
 }
 
 #[tokio::test]

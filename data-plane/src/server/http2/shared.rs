@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) inboxes: Vec<Inbox>,
     /// Streams that wait for room to send.
     pub(super) blocked: Keys,
+    /// The stream that sent last.
+    pub(super) last: usize,
     pub(super) wakers: Arc<Wakers>,
     clocks: Vec<Clocks>,
 }
@@ -66,7 +68,15 @@ pub(super) struct Inbox {
 
 impl State {
     pub(super) const fn new(codec: h2::Connection, wakers: Arc<Wakers>) -> Self {
-        Self { codec, sent: 0, inboxes: Vec::new(), blocked: 0, wakers, clocks: Vec::new() }
+        Self {
+            codec,
+            sent: 0,
+            inboxes: Vec::new(),
+            blocked: 0,
+            last: 0,
+            wakers,
+            clocks: Vec::new(),
+        }
     }
 
     /// How much waits to be sent.
@@ -79,15 +89,22 @@ impl State {
         if key >= self.inboxes.len() {
             self.inboxes.resize_with(key + 1, Inbox::default);
         }
-        let inbox = &mut self.inboxes[key];
-        inbox.data.clear();
-        if inbox.data.capacity() > KEPT {
-            inbox.data = Vec::new();
-        }
-        (inbox.trailers, inbox.is_ended) = (None, is_ended);
-        (inbox.is_broken, inbox.waits) = (false, false);
-        self.blocked &= !only(key);
+        self.inboxes[key].is_ended = is_ended;
         self.wakers.mark(only(key));
+    }
+
+    /// Forgets a stream that is over, whatever it left behind.
+    pub(super) fn close(&mut self, key: usize) {
+        self.codec.reset(key, ErrorCode::Internal);
+        self.blocked &= !only(key);
+        if let Some(inbox) = self.inboxes.get_mut(key) {
+            inbox.data.clear();
+            if inbox.data.capacity() > KEPT {
+                inbox.data = Vec::new();
+            }
+            (inbox.trailers, inbox.is_ended) = (None, false);
+            (inbox.is_broken, inbox.waits) = (false, false);
+        }
     }
 
     /// Has a stream look at what came, if it waits for that.
@@ -176,6 +193,8 @@ impl Stream {
         let count = if state.queued() < QUEUE { state.codec.data(self.key, data) } else { 0 };
         if count == 0 {
             state.blocked |= only(self.key);
+        } else {
+            state.last = self.key;
         }
         Some(count)
     }

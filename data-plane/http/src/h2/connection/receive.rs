@@ -336,8 +336,10 @@ impl Connection {
         let before = i64::from(self.peer.window);
         self.peer.update(payload)?;
         let by = i64::from(self.peer.window) - before;
-        for stream in &mut self.streams {
-            stream.outbound.change(by)?;
+        for (id, stream) in self.ids.iter().zip(&mut self.streams) {
+            if *id != 0 {
+                stream.outbound.change(by)?;
+            }
         }
         self.encoder.set_limit(self.peer.table as usize);
         self.has_settings = true;

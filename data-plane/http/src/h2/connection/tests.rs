@@ -351,6 +351,11 @@ fn a_setting_moves_the_windows_of_open_streams() {
     let most = frame(Kind::WindowUpdate, 0, 1, &0x7fff_ffff_u32.to_be_bytes());
     assert_eq!(take(&mut server, &most), Ok(vec![Event::Room]));
     assert_eq!(take(&mut server, &set(104)), Err(ErrorCode::FlowControl));
+    // Those of streams that are over do not matter.
+    let mut server = super::tests::server();
+    take(&mut server, &[request(1, END_STREAM), set(0), most].concat()).unwrap();
+    server.reset(0, ErrorCode::Cancel);
+    assert_eq!(take(&mut server, &set(100)), Ok(vec![Event::Room]));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A request's life: from a parsed head to the last byte of its response.
 //!
 //! [`handler`] finds the route and the backend for both fronts, [`outgoing`] writes the request
-//! as the backend gets it and [`answer`] the response as a client over HTTP/1 does; [`http2`]
-//! does the same for streams of HTTP/2. [`exchange`] follows a request to its end, [`upgrade`]
-//! carries what becomes a tunnel. Whatever fails comes back as a [`lb_http::Reason`], which
-//! [`rescue`] and [`answer`] turn into a response.
+//! as the backend gets it, [`answer`] the response as a client over HTTP/1 gets it and [`http2`]
+//! the same for HTTP/2. [`exchange`] follows a request to its end, [`upgrade`] carries what
+//! becomes a tunnel. Whatever fails comes back as a [`lb_http::Reason`], which [`answer`] and
+//! [`http2`] turn into a response; [`rescue`] says what becomes of the connection.
 
 pub mod answer;
 pub mod client;
@@ -15,6 +15,3 @@ pub mod outgoing;
 pub mod rescue;
 pub mod target;
 pub mod upgrade;
-
-/// The body of every response over HTTP/2.
-pub type ProxyBody = lb_http::Body<http2::Transfer>;

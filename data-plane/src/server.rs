@@ -1,9 +1,8 @@
 //! From bytes to requests.
 //!
-//! [`http1`] reads and answers HTTP/1 itself; over [`http2`] hyper speaks, watched through
-//! [`guard`], and [`connection`] keeps what is going on there.
+//! [`http1`] and [`http2`] each drive a connection with all that is asked on it in one task;
+//! [`connection`] keeps what is going on there.
 
 pub mod connection;
-pub mod guard;
 pub mod http1;
 pub mod http2;

@@ -151,6 +151,15 @@ impl Fields {
         self.places.push(place);
     }
 
+    /// Adds a field at the end by its whole line, whose name is as long as `name`.
+    pub(crate) fn push_line(&mut self, known: Known, line: &[u8], name: usize) {
+        let start = self.bytes.len() as u32;
+        let (colon, end) = (start + name as u32, start + line.len() as u32);
+        self.bytes.extend_from_slice(line);
+        let place = Place { known, name: (start, colon), value: (colon + 2, end - 2), end };
+        self.places.push(place);
+    }
+
     /// Writes the lines for which `passes` holds, as they were written before.
     pub fn write(&self, out: &mut Vec<u8>, mut passes: impl FnMut(&Field<'_>) -> bool) {
         let mut run = (0, 0);
@@ -190,6 +199,11 @@ impl Fields {
     /// All fields, in order.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.places.iter().map(|place| self.field(place))
+    }
+
+    /// All fields, in order, each with its line as it was written.
+    pub fn lines(&self) -> impl Iterator<Item = (Field<'_>, &[u8])> {
+        self.places.iter().map(|place| (self.field(place), self.slice((place.name.0, place.end))))
     }
 
     /// The value of the first field with this name.

@@ -11,7 +11,7 @@ pub mod encode;
 pub mod head;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
-mod syntax;
+pub(crate) mod syntax;
 
 pub use body::{BodyDecoder, BodyLength, Step};
 pub use head::{Fault, Limits, Progress, RequestHead, ResponseHead, Status};

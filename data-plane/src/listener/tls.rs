@@ -24,7 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::{
     drain::Stage,
     proxy::client::Client,
-    server::{guard::Protocol, http1, http2},
+    server::{http1, http2},
 };
 
 /// Shakes hands and serves the connection, with `own` if the entry point has a configuration of
@@ -38,14 +38,13 @@ pub async fn serve(
     let Some(stream) = shake_hands(stream, &client, &spec, own).await else {
         return;
     };
-    let protocol = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Protocol::Http2,
-        _ => Protocol::Http1,
-    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let stream = Secured(stream);
-    match protocol {
-        Protocol::Http1 => http1::serve(stream, client, spec, false).await,
-        Protocol::Http2 => Box::pin(http2::serve(stream, Buffer::new(), client, spec)).await,
+    // Boxed, so that no connection carries the room for both.
+    if is_http2 {
+        Box::pin(http2::serve(stream, Buffer::new(), client, spec)).await;
+    } else {
+        Box::pin(http1::serve(stream, client, spec, false)).await;
     }
 }
 

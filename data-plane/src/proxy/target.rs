@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Uri, Version};
+use http::{Method, Version};
 use lb_http::{Fields, Known, Reason};
 
 /// What a request line asks for, before it is judged.
@@ -39,14 +39,18 @@ impl<'a> Target<'a> {
         Ok(Self { authority, path: if path.is_empty() { "/" } else { path }, query })
     }
 
-    /// The target of an HTTP/2 request.
-    pub fn of(uri: &'a Uri) -> Self {
-        let path = uri.path();
-        Self {
-            authority: uri.authority().map(http::uri::Authority::as_str),
-            path: if path.is_empty() { "/" } else { path },
-            query: uri.query(),
+    /// The target of an HTTP/2 request, of which `authority` is a part of its own.
+    pub fn of(
+        authority: Option<&'a str>,
+        target: &'a str,
+        method: &Method,
+    ) -> Result<Self, Reason> {
+        if target == "*" && *method != Method::OPTIONS {
+            return Err(Reason::BadRequest);
         }
+        let (path, query) = target.split_at(position(target, |byte| byte == b'?'));
+        let path = if path.is_empty() { "/" } else { path };
+        Ok(Self { authority, path, query: query.get(1..) })
     }
 }
 

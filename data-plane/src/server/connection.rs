@@ -1,9 +1,8 @@
 //! What is going on on one connection, and how long it may.
 //!
-//! The streams' tasks and the task that drives an HTTP/2 connection meet here. There is one timer
-//! a connection and it is lazy: a request only notes the time, and the timer finds out what that
-//! means when it fires. Connections of HTTP/1 count their requests here and measure their own
-//! pauses.
+//! The requests of an HTTP/2 connection and its timer meet here. There is one timer a connection
+//! and it is lazy: a request only notes the time, and the timer finds out what that means when it
+//! fires. Connections of HTTP/1 count their requests here and measure their own pauses.
 
 use std::{
     cell::Cell,

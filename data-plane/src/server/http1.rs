@@ -29,6 +29,7 @@ use lb_http::{
     Clock, Incoming, Reason, Transport,
     buffer::SIZE,
     h1::{BodyLength, Fault, Limits, Progress, Status},
+    h2::PREFACE,
 };
 use lb_model::config::EntryPoint;
 use tokio::{io::AsyncReadExt, time::Instant};
@@ -43,9 +44,6 @@ use crate::{
         upgrade::{self, Switch},
     },
 };
-
-/// How an HTTP/2 client begins (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The longest head there is ever room for.
 const NO_LIMIT: usize = 1 << 20;

@@ -20,7 +20,9 @@ use crate::{
     proxy::{Proxy, config, simple},
 };
 
-async fn handshake<S>(stream: S) -> SendRequest<Full<Bytes>>
+type Sender = SendRequest<Full<Bytes>>;
+
+async fn handshake<S>(stream: S) -> Sender
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -104,9 +106,9 @@ async fn a_preface_in_pieces_is_still_http2_and_a_p_is_not() {
     assert_eq!(client.answer().await.status(), 200);
 }
 
-type Certified = rcgen::CertifiedKey<rcgen::KeyPair>;
+pub(crate) type Certified = rcgen::CertifiedKey<rcgen::KeyPair>;
 
-fn certified(name: &str) -> Certified {
+pub(crate) fn certified(name: &str) -> Certified {
     rcgen::generate_simple_self_signed([name.to_owned()]).unwrap()
 }
 
@@ -199,4 +201,45 @@ async fn an_entry_point_shows_only_the_certificates_it_names() {
     assert_eq!(proxy.web(), address);
     let stream = connect(address, "one.test", &both, &[]).await.unwrap();
     assert_eq!(leaf(&stream), *one.cert.der());
+}
+
+/// Sends requests one after the other, over a new connection where the old one takes no more;
+/// how many were answered.
+async fn insist(address: SocketAddr, requests: usize, sender: &mut Sender) -> (usize, usize) {
+    let (mut answered, mut connections) = (0, 0);
+    while answered < requests {
+        if sender.is_closed() || sender.ready().await.is_err() {
+            *sender = handshake(TcpStream::connect(address).await.unwrap()).await;
+            connections += 1;
+            continue;
+        }
+        let request = Request::get("http://shop.test/").body(Full::default()).unwrap();
+        match sender.send_request(request).await {
+            Ok(response) => {
+                assert_eq!(response.status(), 200);
+                assert_eq!(text(response).await, "hello");
+                answered += 1;
+            }
+            // It was not sent: the end of the connection had been announced.
+            Err(error) => assert!(error.is_canceled(), "{error:?}"),
+        }
+    }
+    (answered, connections)
+}
+
+#[tokio::test]
+async fn connections_that_end_under_load_lose_no_request() {
+    let origin = Origin::saying("hello").await;
+    let web = ", keep_alive: { max_requests: 30 }";
+    let proxy = Proxy::start(&simple(origin.address, web, "")).await;
+    let sender = handshake(TcpStream::connect(proxy.web()).await.unwrap()).await;
+    let lanes = (0..16).map(|_| {
+        let mut sender = sender.clone();
+        let address = proxy.web();
+        async move { insist(address, 50, &mut sender).await }
+    });
+    let done = futures_util::future::join_all(lanes).await;
+    assert_eq!(done.iter().map(|(answered, _)| answered).sum::<usize>(), 16 * 50);
+    assert!(done.iter().map(|(_, connections)| connections).sum::<usize>() >= 16);
+    assert_eq!(origin.seen().len(), 16 * 50);
 }

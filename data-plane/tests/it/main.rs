@@ -8,9 +8,12 @@
 mod client;
 mod origin;
 mod proxy;
+mod streams;
 
 mod backends;
+mod frames;
 mod h1;
 mod h2;
+mod h2spec;
 mod live;
 mod strict;

@@ -2,6 +2,7 @@
 
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
+const LOWER: u8 = 4;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -31,6 +32,9 @@ const fn classes() -> [u8; 256] {
             )
         {
             table[byte] |= TOKEN;
+            if !c.is_ascii_uppercase() {
+                table[byte] |= LOWER;
+            }
         }
         // RFC 3986 and what clients send unencoded besides; never a fragment.
         if c.is_ascii_graphic() && !matches!(c, b'#' | b'<' | b'>' | b'`') {
@@ -48,18 +52,23 @@ fn run(bytes: &[u8], from: usize, class: u8) -> usize {
 }
 
 /// Where the token that begins at `from` ends.
-pub(super) fn token_end(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn token_end(bytes: &[u8], from: usize) -> usize {
     run(bytes, from, TOKEN)
 }
 
+/// Whether all of it is a token without capital letters, as HTTP/2 wants names.
+pub(crate) fn is_lower_case_token(name: &[u8]) -> bool {
+    !name.is_empty() && run(name, 0, LOWER) == name.len()
+}
+
 /// Where the request target that begins at `from` ends.
-pub(super) fn target_end(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn target_end(bytes: &[u8], from: usize) -> usize {
     run(bytes, from, TARGET)
 }
 
 /// The place of the first control character at or after `from`, or the end. A tab is none, as it
 /// may stand within a field value.
-pub(super) fn control(bytes: &[u8], from: usize) -> usize {
+pub(crate) fn control(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     loop {
         let Some(eight) = bytes.get(at..at + 8).and_then(|eight| <[u8; 8]>::try_from(eight).ok())
@@ -94,7 +103,7 @@ const fn controls(word: u64) -> u64 {
 }
 
 /// `value` without the spaces and tabs around it.
-pub(super) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+pub(crate) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
     let is_space = |at: usize| matches!(bytes.get(at), Some(b' ' | b'\t'));
     while start < end && is_space(start) {
         start += 1;

@@ -1,0 +1,216 @@
+//! One request of a connection: judged, sent on, answered.
+
+use std::{
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, ready},
+};
+
+use http::{Method, Version};
+use lb_http::{
+    Known, Reason,
+    h1::BodyLength,
+    h2::{ErrorCode, Fault, RequestHead},
+    hop_by_hop::accepts_trailers,
+};
+use lb_upstream::Outgoing;
+
+use super::{
+    scratch::Scratch,
+    shared::{Clocks, Stream},
+    source::Upload,
+    transfer::Transfer,
+};
+use crate::{
+    proxy::{
+        exchange::Exchange,
+        handler::{Asked, accept},
+        http2::{write_head, write_refusal},
+        outgoing::{self, Outline},
+        target::Target,
+    },
+    runtime::compiled::RouteLimits,
+};
+
+/// Why a request is not answered by a backend, and what else is known by then.
+struct Refused {
+    reason: Reason,
+    is_head: bool,
+    clocks: Clocks,
+}
+
+/// What has come of a request.
+enum Answered {
+    Whole(Clocks, Exchange, Box<lb_upstream::Connection>),
+    Body(Transfer, Exchange),
+    Refused(Refused),
+}
+
+/// Answers a request, whatever happens.
+pub(super) async fn serve(
+    stream: Stream,
+    mut scratch: Box<Scratch>,
+    length: BodyLength,
+    fault: Option<Fault>,
+) {
+    let clocks = stream.shared.state.borrow_mut().take_clocks();
+    let answered = match fault {
+        None => answer(&stream, &mut scratch, length, clocks).await,
+        Some(fault) => {
+            let is_head = scratch.head.method == Method::HEAD;
+            Answered::Refused(Refused { reason: reason_of(fault), is_head, clocks })
+        }
+    };
+    scratch.give_back();
+    match answered {
+        Answered::Body(transfer, exchange) => transfer.run(exchange).await,
+        Answered::Whole(clocks, exchange, connection) => {
+            exchange.complete(Some(connection));
+            stream.shared.state.borrow_mut().give_clocks(clocks);
+        }
+        Answered::Refused(refused) => refuse(&stream, refused).await,
+    }
+}
+
+const fn reason_of(fault: Fault) -> Reason {
+    match fault {
+        Fault::Malformed | Fault::Target => Reason::BadRequest,
+        Fault::TargetTooLong => Reason::UriTooLong,
+        Fault::TooLarge => Reason::HeaderTooLarge,
+    }
+}
+
+async fn answer(
+    stream: &Stream,
+    scratch: &mut Scratch,
+    length: BodyLength,
+    clocks: Clocks,
+) -> Answered {
+    let Scratch { head, outgoing } = scratch;
+    let Clocks { client, mut backend } = clocks;
+    let mut upload = Upload::new(stream.clone(), length, client);
+    let is_head = head.method == Method::HEAD;
+    let refused = |reason, upload: Upload, backend| {
+        let clocks = Clocks { client: upload.clock, backend };
+        Answered::Refused(Refused { reason, is_head, clocks })
+    };
+    let (mut exchange, limits) = match prepare(&mut upload, head, outgoing) {
+        Ok(prepared) => prepared,
+        Err(reason) => return refused(reason, upload, backend),
+    };
+    let endpoint = Rc::clone(exchange.endpoint());
+    let start = exchange.start();
+    let deadline = limits.total.map(|total| start + total);
+    let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+    let sent = endpoint.send(request, &mut upload, limits.send, &mut backend).await;
+    exchange.upload(upload.bytes);
+    let connection = match sent {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(backend = %endpoint.endpoint().name(), %error, "no response");
+            exchange.fail(error.reason());
+            return refused(error.reason(), upload, backend);
+        }
+    };
+    let response = connection.response();
+    if response.status.as_u16() == 101 {
+        // Nobody asked for it.
+        endpoint.counters().invalid.bump();
+        exchange.fail(Reason::UpstreamInvalid);
+        return refused(Reason::UpstreamInvalid, upload, backend);
+    }
+    exchange.respond(response.status);
+    let is_whole = response.body(&head.method) == BodyLength::Empty;
+    stream.answer(response.status, is_whole, |writer| write_head(writer, response));
+    if is_whole {
+        return Answered::Whole(Clocks { client: upload.clock, backend }, exchange, connection);
+    }
+    let transfer = Transfer {
+        connection,
+        upload,
+        takes_trailers: accepts_trailers(&head.fields),
+        idle: limits.idle,
+        deadline,
+        clock: backend,
+    };
+    Answered::Body(transfer, exchange)
+}
+
+/// Judges the request and puts together what the backend gets.
+fn prepare(
+    upload: &mut Upload,
+    head: &RequestHead,
+    out: &mut Vec<u8>,
+) -> Result<(Exchange, RouteLimits), Reason> {
+    let client = &upload.stream.shared.client;
+    let ticket = client.begin();
+    let asked = Asked {
+        method: &head.method,
+        version: Version::HTTP_2,
+        target: Target::of(head.authority(), head.target(), &head.method)?,
+        fields: &head.fields,
+        length: upload.length,
+    };
+    let accepted = accept(client, ticket, &asked).map_err(|refusal| refusal.reason)?;
+    let exchange = accepted.exchange;
+    let (entry, route) = (exchange.entry(), exchange.route());
+    upload.most = entry.max_body;
+    upload.pause = entry.body_pause;
+    upload.expects_continue = upload.length != BodyLength::Empty && head.expects_continue();
+    let host = accepted.host.authority.map(str::as_bytes);
+    outgoing::write_head(
+        out,
+        &Outline {
+            asked: &asked,
+            path: &accepted.path,
+            host,
+            authority: if route.pass_host_header {
+                host
+            } else {
+                Some(exchange.endpoint().endpoint().authority().as_bytes())
+            },
+            forwarded: &entry.forwarded,
+            // `connection` is no field of HTTP/2.
+            nominates: false,
+            has_length: head.fields.has(Known::ContentLength),
+            upgrade: None,
+            expects_continue: upload.expects_continue,
+        },
+    );
+    let limits = route.limits;
+    Ok((exchange, limits))
+}
+
+/// Answers a request with a refusal. The end of a request is never in doubt here, so the
+/// connection stays.
+async fn refuse(stream: &Stream, refused: Refused) {
+    let Refused { reason, is_head, mut clocks } = refused;
+    stream.shared.client.count(reason);
+    if reason == Reason::ClientAborted {
+        return stream.reset(ErrorCode::Cancel);
+    }
+    if !stream.answer(reason.status(), is_head, |writer| write_refusal(writer, reason)) || is_head {
+        return;
+    }
+    let body = reason.body();
+    let mut left = &body[..];
+    let sent = poll_fn(|cx| {
+        while !left.is_empty() {
+            match stream.send(left) {
+                None => return Poll::Ready(false),
+                Some(0) => {
+                    ready!(clocks.client.poll_too_long(cx, stream.shared.stall, None));
+                    return Poll::Ready(false);
+                }
+                Some(count) => left = &left[count..],
+            }
+        }
+        Poll::Ready(true)
+    });
+    if sent.await {
+        stream.end(true);
+        stream.shared.state.borrow_mut().give_clocks(clocks);
+    } else {
+        stream.reset(ErrorCode::Cancel);
+    }
+}

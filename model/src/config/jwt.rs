@@ -2,6 +2,7 @@
 
 pub use crate::document::{Algorithm, DefaultPolicy, TokenSource};
 use crate::{
+    bundle::Content,
     rule::{HeaderName, MethodName},
     value::{Duration, PathPattern, Secret, Url},
 };
@@ -41,7 +42,7 @@ pub enum TokenKey {
     /// A shared secret.
     Shared(Secret<Vec<u8>>),
     /// A public key, as the DER of a SubjectPublicKeyInfo (RFC 5280 section 4.1).
-    Public(Vec<u8>),
+    Public(Content),
     /// What the issuer publishes.
     Published(Url),
 }
@@ -111,7 +112,7 @@ mod tests {
     fn the_most_specific_rule_decides_and_the_rest_needs_a_token() {
         let mut jwt = Jwt {
             algorithm: Algorithm::Rs256,
-            key: TokenKey::Public(vec![]),
+            key: TokenKey::Public(Content(vec![])),
             token_expiry: None,
             clock_skew: Duration::from_secs(60),
             issuers: vec![],

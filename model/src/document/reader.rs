@@ -69,6 +69,11 @@ pub(crate) trait Item: Sized {
         true
     }
 
+    /// Whether it is a block that `enabled` turns on.
+    fn is_block(&self) -> bool {
+        false
+    }
+
     /// Whether it is a block that says neither `enabled: true` nor `false`.
     fn is_silent(&self) -> bool {
         false
@@ -160,9 +165,9 @@ impl<'a> Reader<'a> {
             }
             Some(value) if value.is_on() && not_yet::is_listed(record, &entry.key) => {
                 let message = format!("this version does not run `{}` yet", entry.key);
-                let help = "remove it for now, or set `enabled: false` where it has that key; \
-                            nothing is ever ignored silently";
-                let help = Some(help.to_owned());
+                let instead =
+                    if value.is_block() { "write `enabled: false`" } else { "leave it out" };
+                let help = Some(format!("{instead} for now; nothing is ever ignored silently"));
                 self.error(code::NOT_YET, entry.key_span, message, help);
             }
             _ => {}
@@ -386,7 +391,8 @@ impl<T: Item> Item for Vec<T> {
             }
         }
         reader.key = outer;
-        Some(list)
+        // Items that are all faulty are not an empty list, which might mean something.
+        (items.is_empty() || !list.is_empty()).then_some(list)
     }
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
@@ -394,7 +400,9 @@ impl<T: Item> Item for Vec<T> {
     }
 
     fn visit(&self, visitor: &mut Visitor) {
-        self.iter().for_each(|item| item.visit(visitor));
+        for item in self {
+            item.visit(visitor);
+        }
     }
 
     fn is_on(&self) -> bool {
@@ -442,7 +450,9 @@ impl<N: Leaf, T: Item> Item for Named<N, T> {
     }
 
     fn visit(&self, visitor: &mut Visitor) {
-        self.iter().for_each(|(_, item)| item.visit(visitor));
+        for (_, item) in self {
+            item.visit(visitor);
+        }
     }
 
     fn is_on(&self) -> bool {

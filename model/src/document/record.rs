@@ -98,6 +98,10 @@ macro_rules! record {
                 }
             }
 
+            fn is_block(&self) -> bool {
+                self.switch != $crate::document::Switch::None
+            }
+
             fn is_silent(&self) -> bool {
                 self.switch == $crate::document::Switch::Unsaid
             }

@@ -11,6 +11,7 @@ use x509_parser::{
 
 use super::{Faults, list, or};
 use crate::{
+    bundle::Content,
     config::{Algorithm, DefaultPolicy, Jwt, PathRule, TokenKey, TokenSource},
     diagnostic::code,
     document::{self, Spanned},
@@ -69,6 +70,9 @@ impl Faults<'_> {
 
     /// The one key that the algorithm wants.
     fn token_key(&mut self, written: &document::Jwt, algorithm: Algorithm) -> Option<TokenKey> {
+        if written.faulty.contains(&"algorithm") {
+            return None;
+        }
         let shared = [
             ("secret", written.secret.as_ref().map(|key| key.at)),
             ("secret_file", written.secret_file.as_ref().map(|key| key.at)),
@@ -157,7 +161,7 @@ impl Faults<'_> {
             Ok(der)
         });
         match outcome {
-            Ok(der) => Some(TokenKey::Public(der)),
+            Ok(der) => Some(TokenKey::Public(Content(der))),
             Err(reason) => {
                 self.within("public_key_path", |faults| {
                     let message = format!("the file `{}` {reason}", path.value);
@@ -265,14 +269,12 @@ fn rsa_spki(pkcs1: &[u8]) -> Vec<u8> {
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut encoded = vec![tag];
     let length = content.len().to_be_bytes();
-    let digits = &length[length.iter().take_while(|byte| **byte == 0).count()..];
-    match content.len() {
-        short @ 0..128 => encoded.push(short as u8),
-        _ => {
-            encoded.push(0x80 | digits.len() as u8);
-            encoded.extend(digits);
-        }
+    let zeros = length.iter().take_while(|byte| **byte == 0).count();
+    let digits = &length[zeros.min(length.len() - 1)..];
+    if content.len() >= 128 {
+        encoded.push(0x80 | digits.len() as u8);
     }
+    encoded.extend(digits);
     encoded.extend(content);
     encoded
 }

@@ -115,7 +115,7 @@ impl Faults<'_> {
             let prefixes = strip.prefixes.as_ref()?;
             self.within("strip_prefix", |faults| {
                 faults.not_empty(strip.at, "prefixes", prefixes.is_empty());
-                faults.each("prefixes", prefixes, |faults, prefix| faults.path_text(prefix));
+                faults.each("prefixes", prefixes, Self::path_text);
             });
             return Some(Middleware::StripPrefix(list(Some(prefixes))));
         }

@@ -253,8 +253,8 @@ impl Faults<'_> {
         backends: &[(BackendName, Weight)],
     ) {
         let total: u64 = backends.iter().map(|(_, weight)| u64::from(weight.get())).sum();
-        let listed = written.canary_backends.iter().flatten();
-        let Some(weight) = listed.filter_map(|one| one.weight.as_ref()).next() else { return };
+        let mut listed = written.canary_backends.iter().flatten();
+        let Some(weight) = listed.find_map(|one| one.weight.as_ref()) else { return };
         self.within("canary_backends", |faults| {
             if total == 0 {
                 let message = "every canary has weight 0, so none could take a request";

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    config::{Config, EntryPoint, Objects, Route},
+    config::{Config, EntryPoint, Objects, Policies, Route},
     value::{CertificateName, EntryPointName, Labels},
 };
 
@@ -44,7 +44,8 @@ impl Config {
         let certificates =
             kept(&self.certificates, |name, _| entry_points.values().any(|e| shows(e, name)));
         let placement = BTreeMap::new();
-        Self { entry_points, backends, services, routes, certificates, placement }
+        let policies = Policies::default();
+        Self { entry_points, backends, services, routes, certificates, placement, policies }
     }
 }
 

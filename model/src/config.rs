@@ -6,15 +6,31 @@
 
 mod certificate;
 mod entry_point;
+mod jwt;
+mod middleware;
+mod policies;
 mod route;
 mod service;
+mod traffic_management;
+mod waf;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use certificate::{Certificate, InvalidCertificate, PublicNames};
 pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
+pub use jwt::{Algorithm, DefaultPolicy, Jwt, Need, PathRule, TokenKey, TokenSource};
+pub use middleware::{Cors, Encoding, Headers, Middleware, RedirectScheme, Retry, RetryOn};
+pub use policies::{Balancing, Fail, Grpc, Plugin, Policies, RoutePolicy, ServicePolicy};
 pub use route::{Route, RouteTimeouts};
 pub use service::{AdminState, Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
+pub use traffic_management::{
+    BlueGreen, Canary, CanaryChoice, CanaryStep, CanarySticky, CircuitBreaker, LargeBody,
+    MirrorTarget, SameSite, SessionStickiness, Slot, TrafficManagement, TrafficMirroring,
+};
+pub use waf::{
+    BotDetection, Detection, Detectors, RateLimit, SecurityHeaders, Waf, WafAction, WafMode,
+    WafRule, WafSeverity, WafTarget,
+};
 
 use crate::{
     Diagnostics,
@@ -40,6 +56,8 @@ pub struct Config {
     /// Which proxies run an entry point: those that hold one of these labels. Every proxy runs
     /// one that is not here. This does not travel: it decides what does.
     pub placement: BTreeMap<EntryPointName, Labels>,
+    /// What is decided about requests beside their route. This does not travel yet.
+    pub policies: Policies,
 }
 
 /// A configuration and what deserves a second look in it.

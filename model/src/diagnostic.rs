@@ -12,6 +12,8 @@ pub enum Severity {
     Error,
     /// The configuration works; its author should look again.
     Warning,
+    /// The configuration works as written; this says how, where that is easily mistaken.
+    Info,
 }
 
 impl fmt::Display for Severity {
@@ -19,6 +21,7 @@ impl fmt::Display for Severity {
         f.write_str(match self {
             Self::Error => "error",
             Self::Warning => "warning",
+            Self::Info => "info",
         })
     }
 }
@@ -90,7 +93,8 @@ impl fmt::Display for Diagnostic {
 #[serde(transparent)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
-/// Findings past this many are counted, not kept: a hostile document must not fill memory.
+/// Findings past this many are not kept: a hostile document must not fill memory. An error is
+/// kept before anything milder.
 const MOST: usize = 1_000;
 
 impl Diagnostics {
@@ -98,6 +102,14 @@ impl Diagnostics {
     pub fn push(&mut self, diagnostic: Diagnostic) {
         if self.0.len() < MOST {
             self.0.push(diagnostic);
+        } else if diagnostic.severity == Severity::Error
+            && self.0.last().is_some_and(|last| last.severity != Severity::Error)
+        {
+            // If an error is last, there is one already, and that is what decides. Otherwise
+            // what is milder gathers at the end and leaves from there.
+            self.0.sort_by_key(|known| known.severity != Severity::Error);
+            self.0.pop();
+            self.0.insert(0, diagnostic);
         }
     }
 
@@ -109,6 +121,25 @@ impl Diagnostics {
     /// Whether any finding stops the configuration.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// Whether any finding asks for a second look, or stops the configuration.
+    pub fn has_warnings(&self) -> bool {
+        self.0.iter().any(|d| d.severity <= Severity::Warning)
+    }
+
+    /// Whether any finding but those of a code stops the configuration.
+    pub(crate) fn has_errors_beside(&self, code: &str) -> bool {
+        self.0.iter().any(|d| d.severity == Severity::Error && d.code != code)
+    }
+
+    /// Gives every finding of a code another severity.
+    #[must_use]
+    pub(crate) fn graded(mut self, code: &str, severity: Severity) -> Self {
+        for diagnostic in self.0.iter_mut().filter(|diagnostic| diagnostic.code == code) {
+            diagnostic.severity = severity;
+        }
+        self
     }
 
     /// Puts the findings in reading order.
@@ -175,6 +206,8 @@ pub mod code {
     pub const UNSET_VARIABLE: &str = "LB0107";
     /// A value set from outside has no place in the documents.
     pub const NO_SUCH_PLACE: &str = "LB0108";
+    /// A block that is there and does not say whether it is enabled.
+    pub const NOT_ENABLED: &str = "LB0109";
     /// A name that nothing carries.
     pub const UNKNOWN_REFERENCE: &str = "LB0201";
     /// The same thing named twice in a list.
@@ -183,10 +216,18 @@ pub mod code {
     pub const ADDRESS_TAKEN: &str = "LB0203";
     /// The same name in two documents.
     pub const DUPLICATE_NAME: &str = "LB0204";
+    /// A block for every service that fits none, or fits several where one is meant.
+    pub const WRONG_SCOPE: &str = "LB0205";
     /// A rule that cannot be read.
     pub const INVALID_RULE: &str = "LB0301";
     /// Two routes that match the same requests with the same priority.
     pub const SHADOWED_ROUTE: &str = "LB0302";
+    /// A route that never answers, because another takes all its requests before it.
+    pub const UNREACHABLE_ROUTE: &str = "LB0303";
+    /// A regular expression that cannot be used.
+    pub const INVALID_PATTERN: &str = "LB0304";
+    /// A pattern that matches what is not meant.
+    pub const BROAD_PATTERN: &str = "LB0305";
     /// A file that is named and was not given.
     pub const FILE_MISSING: &str = "LB0401";
     /// A certificate or key that cannot be used.
@@ -195,8 +236,24 @@ pub mod code {
     pub const EXPIRED_CERTIFICATE: &str = "LB0403";
     /// TLS without a certificate for it.
     pub const NO_CERTIFICATE: &str = "LB0404";
+    /// A key for tokens that cannot be used, or does not fit their algorithm.
+    pub const INVALID_KEY: &str = "LB0405";
+    /// A secret that is easily guessed.
+    pub const WEAK_SECRET: &str = "LB0406";
+    /// TLS that is known to be broken.
+    pub const WEAK_TLS: &str = "LB0407";
+    /// A file that is not of its kind.
+    pub const INVALID_FILE: &str = "LB0408";
+    /// A certificate that would be renewed at another time than one may think.
+    pub const RENEWAL: &str = "LB0409";
     /// Something configured that nothing uses.
     pub const UNUSED: &str = "LB0501";
     /// There is nothing to serve.
     pub const EMPTY: &str = "LB0502";
+    /// Requests that come back to where they were sent from.
+    pub const LOOP: &str = "LB0503";
+    /// Something that anybody on the network may decide.
+    pub const OPEN: &str = "LB0504";
+    /// How requests are divided, where keys are easily mistaken.
+    pub const DIVIDED: &str = "LB0505";
 }

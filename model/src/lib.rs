@@ -28,6 +28,7 @@ mod layers;
 mod parse;
 pub mod resource;
 pub mod rule;
+pub mod schema;
 pub mod seal;
 pub mod snapshot;
 pub mod value;

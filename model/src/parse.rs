@@ -3,32 +3,65 @@
 //! Every step takes what it needs, gives what it could make, and reports what it could not. A
 //! configuration comes out only if nothing was reported as an error.
 
+mod acme;
 mod certificates;
 mod defaults;
+mod discovery;
 mod entry_points;
+mod jwt;
+mod middlewares;
+mod observability;
+mod overlap;
+mod plugins;
+mod policies;
+mod protocols;
 mod routes;
+mod second_look;
 mod services;
+mod shadow;
+mod traffic_management;
+mod waf;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroU32,
+};
 
 use crate::{
     bundle::Bundle,
     config::{Config, Parsed},
     diagnostic::{Diagnostic, Diagnostics, Severity, code},
-    document::{At, Document},
-    value::Duration,
+    document::{At, Document, Named, Spanned, nearest},
+    value::FilePath,
 };
 
 impl Config {
-    /// Reads a bundle into a configuration. `now`, in seconds since 1970, decides whether a
-    /// certificate has expired.
+    /// Reads a bundle into a configuration that this version runs in full. `now`, in seconds
+    /// since 1970, decides whether a certificate has expired.
     ///
     /// # Errors
     ///
-    /// All faults of all documents at once, in reading order, warnings among them.
+    /// All faults of all documents at once, in reading order, warnings among them. What this
+    /// version does not run is a fault where it is turned on.
     pub fn parse(bundle: &Bundle, now: i64) -> Result<Parsed, Diagnostics> {
-        let (document, found) = Document::read(bundle);
-        let mut faults = Faults { bundle, found, path: Vec::new() };
-        let config = faults.config(&document, now);
-        let found = faults.found.sorted();
+        let (config, found) = read(bundle, now);
+        Self::judge(config, found)
+    }
+
+    /// Reads a bundle as [`Config::parse`] does, and only warns of what this version does not
+    /// run. The configuration says all that was written, so that it can be looked at; a proxy
+    /// could not run it.
+    ///
+    /// # Errors
+    ///
+    /// All faults but those, as [`Config::parse`] gives them.
+    pub fn check(bundle: &Bundle, now: i64) -> Result<Parsed, Diagnostics> {
+        let (config, found) = read(bundle, now);
+        Self::judge(config, found.graded(code::NOT_YET, Severity::Warning))
+    }
+
+    fn judge(config: Self, found: Diagnostics) -> Result<Parsed, Diagnostics> {
+        let found = found.sorted();
         if found.has_errors() {
             return Err(found);
         }
@@ -36,43 +69,120 @@ impl Config {
     }
 }
 
+/// What could be made of a bundle, and everything there is to say about it.
+fn read(bundle: &Bundle, now: i64) -> (Config, Diagnostics) {
+    let (document, found) = Document::read(bundle);
+    let mut faults = Faults {
+        bundle,
+        files: bundle.index(),
+        now,
+        found,
+        path: Vec::new(),
+        suggestions: SUGGESTIONS,
+    };
+    let config = faults.config(&document);
+    (config, faults.found)
+}
+
+/// How often the nearest name is looked for. It takes as long as there are names, so a document
+/// with ten thousand of them, all wrong, must not ask each time.
+const SUGGESTIONS: u32 = 100;
+
 /// Gathers findings, with the path of what is being looked at.
 struct Faults<'a> {
     bundle: &'a Bundle,
+    files: BTreeMap<(&'a str, &'a str), &'a [u8]>,
+    now: i64,
     found: Diagnostics,
     path: Vec<String>,
+    suggestions: u32,
+}
+
+/// The names of one map, to look up what refers to it.
+struct Names<'d> {
+    /// What one of them is, and in which map it stands.
+    kind: &'static str,
+    map: &'static str,
+    known: HashSet<&'d str>,
+}
+
+impl<'d> Names<'d> {
+    fn of<N: AsRef<str>, T>(
+        kind: &'static str,
+        map: &'static str,
+        written: Option<&'d Named<N, T>>,
+    ) -> Self {
+        let known = written.into_iter().flatten().map(|(name, _)| name.value.as_ref());
+        Self { kind, map, known: known.collect() }
+    }
+
+    fn and<N: AsRef<str> + 'd>(mut self, more: impl Iterator<Item = &'d N>) -> Self {
+        self.known.extend(more.map(AsRef::as_ref));
+        self
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.known.contains(name)
+    }
 }
 
 impl Faults<'_> {
-    fn config(&mut self, document: &Document, now: i64) -> Config {
-        let backends = self.backends(document);
+    fn config(&mut self, document: &Document) -> Config {
+        let mut backends = self.backends(document);
         let services = self.services(document, &backends);
         let entry_points = self.entry_points(document);
         let placement = self.placement(document);
-        let certificates = self.certificates(document, now);
+        let certificates = self.certificates(document);
         let routes = self.routes(document, &entry_points, &services);
-        let config = Config { entry_points, backends, services, routes, certificates, placement };
+        let policies = self.policies(document, (&entry_points, &services, &routes), &mut backends);
+        self.tls_options(document);
+        self.http3(document);
+        self.observability(document);
+        self.service_discovery(document);
+        self.lets_encrypt(document);
+        let config =
+            Config { entry_points, backends, services, routes, certificates, placement, policies };
         // What follows from the rest is only said when the rest is right.
-        if !self.found.has_errors() {
+        if !self.found.has_errors_beside(code::NOT_YET) {
             self.look_again(document, &config);
         }
         config
     }
 
-    /// Runs `body` with `key` on the path.
+    /// Runs `body` with `key` on the path, if there is a key.
     fn within<T>(&mut self, key: &str, body: impl FnOnce(&mut Self) -> T) -> T {
+        if key.is_empty() {
+            return body(self);
+        }
         self.path.push(key.to_owned());
         let result = body(self);
         self.path.pop();
         result
     }
 
-    fn error(&mut self, at: At, code: &str, message: String, help: impl Into<String>) {
-        self.report(Severity::Error, Some(at), code, message, help.into());
+    /// Runs `body` for each item of a list, with its number on the path.
+    fn each<'i, I: 'i, T>(
+        &mut self,
+        key: &str,
+        items: impl IntoIterator<Item = &'i I>,
+        mut body: impl FnMut(&mut Self, &'i I) -> T,
+    ) -> Vec<T> {
+        let items = items.into_iter().enumerate();
+        items
+            .map(|(index, item)| self.within(&format!("{key}[{index}]"), |f| body(f, item)))
+            .collect()
     }
 
-    fn warn(&mut self, at: At, code: &str, message: String, help: impl Into<String>) {
-        self.report(Severity::Warning, Some(at), code, message, help.into());
+    fn error(&mut self, at: At, code: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.report(Severity::Error, Some(at), code, message.into(), help.into());
+    }
+
+    fn warn(&mut self, at: At, code: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.report(Severity::Warning, Some(at), code, message.into(), help.into());
+    }
+
+    fn note(&mut self, at: At, code: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.report(Severity::Info, Some(at), code, message.into(), help.into());
     }
 
     fn report(
@@ -83,7 +193,7 @@ impl Faults<'_> {
         message: String,
         help: String,
     ) {
-        let place = at.map(|at| at.position.in_file(self.file(at)));
+        let place = at.map(|at| at.position.in_file(self.file_name(at)));
         self.found.push(Diagnostic {
             code: code.to_owned(),
             severity,
@@ -94,26 +204,95 @@ impl Faults<'_> {
         });
     }
 
-    fn file(&self, at: At) -> &str {
+    fn file_name(&self, at: At) -> &str {
         self.bundle.source_name(at.source)
     }
 
-    /// A duration that must not be zero.
-    fn positive(
+    /// Whether a name leads somewhere; if not, that is reported with the nearest one.
+    fn refers<T: AsRef<str>>(&mut self, name: &Spanned<T>, names: &Names<'_>) -> bool {
+        let wanted = name.value.as_ref();
+        if names.contains(wanted) {
+            return true;
+        }
+        let near = if self.suggestions > 0 {
+            self.suggestions -= 1;
+            nearest(wanted, names.known.iter().copied())
+        } else {
+            None
+        };
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add it to the {} map", names.map),
+        };
+        let message = format!("there is no {} `{wanted}`", names.kind);
+        self.error(name.at, code::UNKNOWN_REFERENCE, message, help);
+        false
+    }
+
+    /// Runs `body` for what of a list leads somewhere, and gives these names once each.
+    fn references<T: AsRef<str> + Clone + Eq + std::hash::Hash>(
         &mut self,
         key: &str,
-        value: Option<&crate::document::Spanned<Duration>>,
-        default: Duration,
-    ) -> Duration {
-        let Some(value) = value else { return default };
-        if value.value == Duration::ZERO {
-            self.within(key, |faults| {
-                let message = "zero would mean never or always, and neither works".to_owned();
-                faults.error(value.at, code::INVALID_VALUE, message, format!("write {default}"));
-            });
-        }
-        value.value
+        listed: &[Spanned<T>],
+        names: &Names<'_>,
+        twice: &str,
+    ) -> Vec<T> {
+        let mut seen = HashSet::with_capacity(listed.len());
+        self.within(key, |faults| {
+            let mut good = Vec::with_capacity(listed.len());
+            for name in listed {
+                if !faults.refers(name, names) {
+                    continue;
+                }
+                if seen.insert(&name.value) {
+                    good.push(name.value.clone());
+                } else {
+                    let message = format!("`{}` is listed already", name.value.as_ref());
+                    faults.error(name.at, code::DUPLICATE_REFERENCE, message, twice);
+                }
+            }
+            good
+        })
     }
+
+    /// The content of a file that a key names, or a finding that says why there is none. `inline`
+    /// says what may be written instead.
+    fn file(&mut self, key: &str, path: &Spanned<FilePath>, inline: &str) -> Option<&[u8]> {
+        let document = self.bundle.base_of(path.at.source).to_owned();
+        let name = path.value.as_str();
+        if let Some(content) = self.files.get(&(document.as_str(), name)) {
+            return Some(content);
+        }
+        let (what, help) = match self.bundle.unread(&document, name) {
+            Some(unread) => {
+                (format!("could not be read: {}", unread.reason), unread.help.to_owned())
+            }
+            None => (
+                "was not given".to_owned(),
+                format!("whoever reads the document ships its files: use `lbctl apply`{inline}"),
+            ),
+        };
+        self.within(key, |faults| {
+            let message = format!("the file `{name}` {what}");
+            faults.error(path.at, code::FILE_MISSING, message, help);
+        });
+        None
+    }
+}
+
+/// The value of a key, or its default.
+fn or<T: Clone>(written: Option<&Spanned<T>>, default: T) -> T {
+    written.map_or(default, |written| written.value.clone())
+}
+
+/// The number of a key that is never 0, or its default.
+fn number(written: Option<Spanned<NonZeroU32>>, default: u32) -> u32 {
+    written.map_or(default, |written| written.value.get())
+}
+
+/// The values of a list, or none.
+fn list<T: Clone>(written: Option<&Vec<Spanned<T>>>) -> Vec<T> {
+    written.into_iter().flatten().map(|item| item.value.clone()).collect()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub struct Entry {
 }
 
 /// A place without the name of its source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
     /// Which source of the bundle; see [`crate::Bundle::source_name`].
     pub source: u32,

@@ -2,7 +2,14 @@
 //!
 //! `golden/NAME.in.yaml` gives `NAME.snapshot.json` if it is valid, and `NAME.diagnostics.txt` if
 //! there is anything to say about it; `NAME.also.yaml` is a second document beside it, and
-//! `NAME.set.txt` holds a value set from outside on each line, `PATH=VALUE`. With
+//! `NAME.set.txt` holds a value set from outside on each line, `PATH=VALUE`.
+//!
+//! `golden/NAME.check.yaml` is read as `lbctl check` does, which only warns of what this version
+//! does not run; instead of a snapshot there is `NAME.policies.txt`, what would be decided beside
+//! the route. `block-*` are as an operator copies them from a list of features: they name
+//! backends, which `files/backends.yaml` supplies.
+//!
+//! A path that begins with `./` is read from `golden/files/`; other files are not given. With
 //! `LB_BLESS=1` in the environment the answers are written instead of compared: read the
 //! difference before you commit it.
 
@@ -13,7 +20,7 @@ use std::{
 };
 
 use lb_model::{
-    Bundle, Config, Setting,
+    Bundle, Config, Diagnostic, Diagnostics, Document, Parsed, Setting,
     bundle::{Content, Source},
     config::{
         Backend, Certificate, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Pool,
@@ -32,20 +39,46 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden")
 }
 
-/// The names of all pairs.
-fn names() -> Vec<String> {
+/// How a document is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As what is applied.
+    Parse,
+    /// As what is only looked at.
+    Check,
+}
+
+impl Reading {
+    const ALL: [Self; 2] = [Self::Parse, Self::Check];
+
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Parse => ".in.yaml",
+            Self::Check => ".check.yaml",
+        }
+    }
+}
+
+/// The names of all pairs and how each is read.
+fn names() -> Vec<(String, Reading)> {
     let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = entries
-        .filter_map(|name| name.to_str()?.strip_suffix(".in.yaml").map(str::to_owned))
+        .filter_map(|name| {
+            let name = name.to_str()?;
+            let mut readings = Reading::ALL.into_iter();
+            readings.find_map(|r| Some((name.strip_suffix(r.ending())?.to_owned(), r)))
+        })
         .collect();
-    names.sort();
-    assert!(!names.is_empty(), "there is nothing in {}", directory().display());
+    names.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(names.len() >= 30, "there are {} in {}", names.len(), directory().display());
+    let twice = names.windows(2).find(|pair| pair[0].0 == pair[1].0);
+    assert!(twice.is_none(), "{} has two endings", twice.unwrap()[0].0);
     names
 }
 
-fn bundle(name: &str) -> Bundle {
+fn bundle(name: &str, reading: Reading) -> Bundle {
     let mut bundle = Bundle::default();
-    for file in [format!("{name}.in.yaml"), format!("{name}.also.yaml")] {
+    for file in [format!("{name}{}", reading.ending()), format!("{name}.also.yaml")] {
         if let Ok(bytes) = fs::read(directory().join(&file)) {
             bundle.documents.push(Source::from_bytes(file, bytes));
         }
@@ -59,6 +92,14 @@ fn bundle(name: &str) -> Bundle {
             origin: format!("flag --set {path}"),
         });
     }
+    if name.starts_with("block-") {
+        let bytes = fs::read(directory().join("files/backends.yaml")).unwrap();
+        bundle.documents.push(Source::from_bytes("backends.yaml", bytes));
+    }
+    let (document, _) = Document::read(&bundle);
+    if document.file_references(&bundle).iter().any(|file| file.path.starts_with("./")) {
+        bundle.gather(|file| fs::read(directory().join("files").join(&file.path)));
+    }
     bundle
 }
 
@@ -66,13 +107,24 @@ fn bundle(name: &str) -> Bundle {
 fn every_document_means_what_its_golden_file_says() {
     let is_blessing = std::env::vars_os().any(|(name, _)| name == "LB_BLESS");
     let mut wrong = Vec::new();
-    for name in names() {
-        let (snapshot, findings) = match Config::parse(&bundle(&name), NOW) {
-            Ok(parsed) => (Some(render(&parsed.config)), parsed.warnings),
+    for (name, reading) in names() {
+        let bundle = bundle(&name, reading);
+        let outcome = match reading {
+            Reading::Parse => Config::parse(&bundle, NOW),
+            Reading::Check => Config::check(&bundle, NOW),
+        };
+        let (config, findings) = match outcome {
+            Ok(parsed) => (Some(parsed.config), parsed.warnings),
             Err(findings) => (None, findings),
         };
         let findings = (!findings.is_empty()).then(|| findings.to_string());
-        for (kind, text) in [("snapshot.json", snapshot), ("diagnostics.txt", findings)] {
+        let runs = config.as_ref().filter(|_| reading == Reading::Parse);
+        let looked_at = config.as_ref().filter(|_| reading == Reading::Check);
+        for (kind, text) in [
+            ("snapshot.json", runs.map(render)),
+            ("policies.txt", looked_at.map(|config| format!("{:#?}\n", config.policies))),
+            ("diagnostics.txt", findings),
+        ] {
             let path = directory().join(format!("{name}.{kind}"));
             if is_blessing {
                 match &text {
@@ -95,6 +147,29 @@ fn every_document_means_what_its_golden_file_says() {
 }
 
 #[test]
+fn what_only_warns_when_it_is_looked_at_is_refused_when_it_is_applied() {
+    let mut refused = 0;
+    for (name, reading) in names() {
+        let bundle = bundle(&name, reading);
+        let codes = |outcome: Result<Parsed, Diagnostics>| match outcome {
+            Ok(parsed) => parsed.warnings,
+            Err(found) => found,
+        };
+        let checked = codes(Config::check(&bundle, NOW));
+        let parsed = codes(Config::parse(&bundle, NOW));
+        let same = |a: &Diagnostic, b: &Diagnostic| {
+            let is_later = a.code == "LB0105" && a.severity != b.severity;
+            (&a.code, &a.place, &a.message) == (&b.code, &b.place, &b.message)
+                && (is_later || a.severity == b.severity)
+        };
+        let differs = checked.iter().zip(&parsed).find(|(a, b)| !same(a, b));
+        assert!(checked.len() == parsed.len() && differs.is_none(), "{name}: {differs:?}");
+        refused += usize::from(checked != parsed);
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+#[test]
 fn every_code_of_a_finding_occurs_in_a_golden_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let source = fs::read_to_string(root.join("model/src/diagnostic.rs")).unwrap();
@@ -103,7 +178,7 @@ fn every_code_of_a_finding_occurs_in_a_golden_file() {
         .filter_map(|line| line.trim().strip_prefix("pub const ")?.split('"').nth(1))
         .collect();
     assert!(codes.len() > 20, "{codes:?}");
-    let texts = names().into_iter().map(|name| {
+    let texts = names().into_iter().map(|(name, _)| {
         let path = directory().join(format!("{name}.diagnostics.txt"));
         fs::read_to_string(path).unwrap_or_default()
     });
@@ -115,12 +190,12 @@ fn every_code_of_a_finding_occurs_in_a_golden_file() {
 
 #[test]
 fn no_golden_file_shows_a_private_key() {
-    for name in names() {
-        let written: String =
-            bundle(&name).documents.into_iter().map(|document| document.text).collect();
+    for (name, reading) in names() {
+        let documents = bundle(&name, reading).documents;
+        let written: String = documents.into_iter().map(|document| document.text).collect();
         let mut keys = written.split("-----BEGIN PRIVATE KEY-----\n").skip(1);
         let Some(secret) = keys.next().and_then(|key| key.lines().next()) else { continue };
-        for kind in ["snapshot.json", "diagnostics.txt"] {
+        for kind in ["snapshot.json", "policies.txt", "diagnostics.txt"] {
             let text = fs::read_to_string(directory().join(format!("{name}.{kind}")));
             assert!(!text.unwrap_or_default().contains(secret.trim()), "{name}.{kind}");
         }

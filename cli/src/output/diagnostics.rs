@@ -35,8 +35,8 @@ pub(crate) fn draw(found: &Diagnostics, bundle: &Bundle, style: Style) -> String
 
 /// How many findings of each kind there are, in words.
 pub(crate) fn count(found: &Diagnostics) -> String {
-    let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let warnings = found.len() - errors;
+    let of = |severity| found.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     match (errors, warnings) {
         (0, 0) => "no warnings".to_owned(),
         (0, _) => plural(warnings, "warning"),
@@ -153,6 +153,7 @@ impl miette::Diagnostic for Report<'_> {
         Some(match self.diagnostic.severity {
             Severity::Error => miette::Severity::Error,
             Severity::Warning => miette::Severity::Warning,
+            Severity::Info => miette::Severity::Advice,
         })
     }
 

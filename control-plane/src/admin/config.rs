@@ -245,18 +245,12 @@ pub(super) fn text(mut text: String, default: &str) -> String {
     text.chars().take(MOST_TEXT).collect()
 }
 
-/// Blanks private keys that stand in a document.
+/// Blanks every secret that stands in a document.
 fn redact(text: &str) -> String {
     let (document, _) = lb_model::Document::read(&Bundle::of_text("", text));
     let mut redacted = text.to_owned();
-    let mut spans: Vec<_> = document
-        .certificates
-        .iter()
-        .flatten()
-        .filter_map(|(_, certificate)| certificate.key.as_ref())
-        .map(|key| key.at.position)
-        .collect();
-    spans.sort_by_key(|span| std::cmp::Reverse(span.offset));
+    // From the last to the first, so that the places before stay right.
+    let spans = document.secrets().into_iter().rev().map(|secret| secret.position);
     for span in spans {
         let (start, end) = (span.offset as usize, (span.offset + span.len) as usize);
         if redacted.is_char_boundary(start) && redacted.is_char_boundary(end) {
@@ -289,6 +283,16 @@ mod tests {
             let shown = redact(&text);
             assert!(!shown.contains("SECRET") && shown.contains("[redacted]"), "{shown}");
         }
+    }
+
+    #[test]
+    fn secrets_of_every_block_are_blanked() {
+        let text = "jwt: { secret: \"SECRET\" }\nmiddlewares:\n  m:\n    basic_auth:\n      \
+                    users:\n        - SECRET\n        - 'a:SECRET'\nservice_discovery: { token: \
+                    SECRET }\nplugins: { wasm_plugins: [{ config: { key: { a: SECRET } } }] }\n";
+        let shown = redact(text);
+        assert!(!shown.contains("SECRET"), "{shown}");
+        assert_eq!(shown.matches("[redacted]").count(), 5, "{shown}");
     }
 
     #[test]

@@ -1,24 +1,19 @@
 //! Reads nodes into typed, spanned values and gathers every fault on the way.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
-use ipnet::IpNet;
-
-use super::{Document, Named, Protocol};
+use super::{Document, Named, not_yet};
 use crate::{
     bundle::Bundle,
-    config::Strategy,
     diagnostic::{Diagnostic, Diagnostics, Severity, code},
     rule::Rule,
-    value::{
-        BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
-        Label, ListenAddress, RouteName, Secret, ServiceName, Weight,
-    },
+    schema::Definitions,
+    value::InvalidValue,
     yaml::{Entry, Node, Position, Value},
 };
 
 /// Which document, and where in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct At {
     /// The index of the document in its bundle.
     pub source: u32,
@@ -27,7 +22,7 @@ pub struct At {
 }
 
 /// A value and where it was written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
@@ -39,22 +34,86 @@ pub struct Spanned<T> {
 pub struct Reader<'a> {
     bundle: &'a Bundle,
     path: Vec<String>,
+    /// Where the key stands whose value is being read.
+    key: Position,
     found: Diagnostics,
 }
 
-/// What can be read from a node. A fault is reported to the reader and gives nothing.
-pub(super) trait Read: Sized {
+/// Whether a block is turned on by its `enabled`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Switch {
+    /// Its kind of block has no `enabled`.
+    #[default]
+    None,
+    /// It could say so and does not.
+    Unsaid,
+    /// `enabled: true`.
+    On,
+    /// `enabled: false`, or not a truth value.
+    Off,
+}
+
+/// What a document is made of: maps, lists and single values.
+pub(crate) trait Item: Sized {
+    /// Reads a node. A fault is reported to the reader and gives nothing.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
+
+    /// What may stand here, as a JSON Schema.
+    fn schema(definitions: &mut Definitions) -> serde_json::Value;
+
+    /// Shows every file and secret in it.
+    fn visit(&self, _: &mut Visitor) {}
+
+    /// Whether it asks for anything, or is there without effect.
+    fn is_on(&self) -> bool {
+        true
+    }
+
+    /// Whether it is a block that `enabled` turns on.
+    fn is_block(&self) -> bool {
+        false
+    }
+
+    /// Whether it is a block that says neither `enabled: true` nor `false`.
+    fn is_silent(&self) -> bool {
+        false
+    }
 }
 
 /// What can be read from the text of a scalar.
-pub(super) trait Leaf: Sized {
+pub(crate) trait Leaf: Sized {
+    /// The name under which `not_yet` lists words of this kind.
+    const KIND: &'static str = "";
+
     fn leaf(text: &str) -> Result<Self, InvalidValue>;
+
+    fn schema() -> serde_json::Value;
+
+    /// The word for it, where it is one of a set of words.
+    fn word(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn visit(&self, _: At, _: &mut Visitor) {}
+
+    fn is_on(&self) -> bool {
+        true
+    }
+}
+
+/// Gathers what a document refers to and what it must not show.
+#[derive(Debug, Default)]
+pub struct Visitor {
+    /// The files, as written.
+    pub files: Vec<Spanned<String>>,
+    /// Where secrets stand.
+    pub secrets: Vec<At>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bundle: &'a Bundle) -> Self {
-        Self { bundle, path: Vec::new(), found: Diagnostics::default() }
+        let (path, found) = (Vec::new(), Diagnostics::default());
+        Self { bundle, path, key: Position::default(), found }
     }
 
     pub(super) fn into_found(self) -> Diagnostics {
@@ -68,9 +127,10 @@ impl<'a> Reader<'a> {
 
     /// Reads a whole document. An empty one is an empty map.
     pub(super) fn document(&mut self, node: &Node) -> Option<Document> {
+        self.key = Position { len: 0, ..node.span };
         match node.value {
             Value::Null => Some(Document::default()),
-            _ => <Document as Read>::read(node, self),
+            _ => <Document as Item>::read(node, self),
         }
     }
 
@@ -79,62 +139,95 @@ impl<'a> Reader<'a> {
         match &node.value {
             Value::Map(entries) => Some(entries),
             Value::Null => Some(&[]),
-            other => {
-                self.shape(node, "a map", other.shape(), "write `key: value` lines under it");
+            _ => {
+                self.shape(node, "a map", "write `key: value` lines under it");
                 None
             }
         }
     }
 
-    /// Reads the value of a key. A key with nothing behind it counts as not written, unless a
-    /// map stands there.
-    pub(super) fn field<T: Read>(&mut self, entry: &Entry) -> Option<T> {
+    /// Reads the value of a key of the record called `record`.
+    pub(super) fn field<T: Item>(&mut self, entry: &Entry, record: &str) -> Option<T> {
         self.path.push(entry.key.clone());
+        let outer = std::mem::replace(&mut self.key, entry.key_span);
         let value = T::read(&entry.node, self);
+        self.key = outer;
+        match &value {
+            // A middleware is there to be used: naming it in a route turns it on.
+            Some(value) if value.is_silent() && record != "Middleware" => {
+                self.report(
+                    Severity::Warning,
+                    code::NOT_ENABLED,
+                    entry.key_span,
+                    "the block is here but not enabled, so it does nothing".to_owned(),
+                    Some("write `enabled: true`, or `enabled: false` to say so".to_owned()),
+                );
+            }
+            Some(value) if value.is_on() && not_yet::is_listed(record, &entry.key) => {
+                let message = format!("this version does not run `{}` yet", entry.key);
+                let instead =
+                    if value.is_block() { "write `enabled: false`" } else { "leave it out" };
+                let help = Some(format!("{instead} for now; nothing is ever ignored silently"));
+                self.error(code::NOT_YET, entry.key_span, message, help);
+            }
+            _ => {}
+        }
         self.path.pop();
         value
     }
 
-    pub(super) fn unknown_key(&mut self, entry: &Entry, keys: &[&str], later: &[&str]) {
-        self.path.push(entry.key.clone());
-        let key = entry.key.as_str();
-        if later.contains(&key) {
-            self.report(
-                code::NOT_YET,
-                entry.key_span,
-                format!("this version does not run `{key}` yet"),
-                Some("remove it for now; nothing is ever ignored silently".to_owned()),
-            );
-        } else {
-            let near = nearest(key, keys.iter().chain(later).copied());
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys here: {}", keys.join(", ")),
-            };
-            self.report(
-                code::UNKNOWN_KEY,
-                entry.key_span,
-                format!("`{key}` is not a key of the language here"),
-                Some(help),
-            );
+    /// Whether the entries of a record turn it on.
+    pub(super) fn switch(entries: &[Entry], keys: &[&str]) -> Switch {
+        if !keys.contains(&"enabled") {
+            return Switch::None;
         }
+        match entries.iter().find(|entry| entry.key == "enabled").map(|entry| &entry.node.value) {
+            None => Switch::Unsaid,
+            Some(Value::Scalar { text, .. }) if text == "true" => Switch::On,
+            Some(_) => Switch::Off,
+        }
+    }
+
+    /// Reports that a key which must be there is not.
+    pub(super) fn missing(&mut self, key: &str, example: &str) {
+        let (message, help) = (format!("`{key}` is missing"), Some(format!("write {example}")));
+        self.error(code::MISSING, self.key, message, help);
+    }
+
+    pub(super) fn unknown_key(&mut self, entry: &Entry, keys: &[&str]) {
+        self.path.push(entry.key.clone());
+        let help = match nearest(&entry.key, keys.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known keys here: {}", keys.join(", ")),
+        };
+        let message = format!("`{}` is not a key of the language here", entry.key);
+        self.error(code::UNKNOWN_KEY, entry.key_span, message, Some(help));
         self.path.pop();
     }
 
-    fn shape(&mut self, node: &Node, wanted: &str, found: &str, help: &str) {
+    /// Reports that a node has the wrong shape, unless a finding speaks of it already.
+    pub(super) fn shape(&mut self, node: &Node, wanted: &str, help: &str) {
         if node.value == Value::Faulty {
             return;
         }
-        self.report(
-            code::WRONG_SHAPE,
-            node.span,
-            format!("{wanted} is wanted here, this is {found}"),
-            Some(help.to_owned()),
-        );
+        let message = format!("{wanted} is wanted here, this is {}", node.value.shape());
+        self.error(code::WRONG_SHAPE, node.span, message, Some(help.to_owned()));
     }
 
-    pub(super) fn report(
+    /// Reports a text that is not a value of its type, at the part of it that is wrong.
+    pub(super) fn invalid(&mut self, span: Position, text: &str, fault: InvalidValue) {
+        let InvalidValue { message, help, code, span: part } = fault;
+        let span = part.map_or(span, |part| within(span, text, part));
+        self.error(code, span, message, help);
+    }
+
+    fn error(&mut self, code: &str, span: Position, message: String, help: Option<String>) {
+        self.report(Severity::Error, code, span, message, help);
+    }
+
+    fn report(
         &mut self,
+        severity: Severity,
         code: &str,
         span: Position,
         message: String,
@@ -142,7 +235,7 @@ impl<'a> Reader<'a> {
     ) {
         self.found.push(Diagnostic {
             code: code.to_owned(),
-            severity: Severity::Error,
+            severity,
             place: Some(span.in_file(self.bundle.source_name(span.source))),
             path: self.path.join("."),
             message,
@@ -151,7 +244,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Joins two maps by name; a name in both is a fault.
-    pub(super) fn join<N: AsRef<str> + PartialEq, T>(
+    pub(super) fn join<N: AsRef<str>, T>(
         &mut self,
         key: &str,
         whole: &mut Option<Named<N, T>>,
@@ -159,14 +252,14 @@ impl<'a> Reader<'a> {
     ) {
         let Some(part) = part else { return };
         let whole = whole.get_or_insert_with(Vec::new);
-        let known = whole.len();
+        let known: HashMap<String, At> =
+            whole.iter().map(|(name, _)| (name.value.as_ref().to_owned(), name.at)).collect();
         for (name, value) in part {
-            let first = whole[..known].iter().find(|(other, _)| other.value == name.value);
-            if let Some((first, _)) = first {
-                let at = first.at;
-                self.twice(&format!("{key}.{}", name.value.as_ref()), at, name.at);
-            } else {
-                whole.push((name, value));
+            match known.get(name.value.as_ref()) {
+                Some(first) => {
+                    self.twice(&format!("{key}.{}", name.value.as_ref()), *first, name.at);
+                }
+                None => whole.push((name, value)),
             }
         }
     }
@@ -174,48 +267,64 @@ impl<'a> Reader<'a> {
     /// Reports that `path` stands in two documents.
     pub(super) fn twice(&mut self, path: &str, first: At, second: At) {
         let file = self.bundle.source_name(first.source);
-        self.path = path.split('.').map(str::to_owned).collect();
-        self.report(
-            code::DUPLICATE_NAME,
-            second.position,
-            format!("it already stands in {}", first.position.in_file(file)),
-            Some("keep one of the two, or rename it".to_owned()),
-        );
+        self.path = vec![path.to_owned()];
+        let message = format!("it already stands in {}", first.position.in_file(file));
+        let help = Some("keep one of the two, or rename it".to_owned());
+        self.error(code::DUPLICATE_NAME, second.position, message, help);
         self.path.clear();
     }
 }
 
 /// The known word that a mistyped one was probably meant to be.
 pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    /// Beyond this, words are names that nobody typed, and comparing them takes too long.
+    const LONGEST: usize = 256;
+    let most = |key: &str| 1 + key.len() / 4;
     known
+        .filter(|key| key.len().abs_diff(word.len()) <= most(key) && key.len() < LONGEST)
         .map(|key| (strsim::damerau_levenshtein(word, key), key))
-        .filter(|(distance, key)| *distance <= 1 + key.len() / 4 && *distance < key.len())
+        .filter(|(distance, key)| *distance <= most(key) && *distance < key.len())
         .min()
         .map(|(_, key)| key)
 }
 
-impl<T: Leaf> Read for Spanned<T> {
+impl<T: Leaf> Item for Spanned<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let text = match &node.value {
-            Value::Scalar { text, .. } => text,
-            other => {
-                let found = other.shape();
-                reader.shape(node, "a single value", found, "write the value after the colon");
-                return None;
-            }
+        let Value::Scalar { text, .. } = &node.value else {
+            reader.shape(node, "a single value", "write the value after the colon");
+            return None;
         };
         match T::leaf(text) {
-            Ok(value) => Some(Self { value, at: reader.at(node) }),
-            Err(InvalidValue { message, help, not_yet }) => {
-                let code = if not_yet { code::NOT_YET } else { code::INVALID_VALUE };
-                reader.report(code, node.span, message, help);
+            Ok(value) => {
+                let word = value.word().filter(|word| not_yet::is_listed(T::KIND, word));
+                if let Some(word) = word {
+                    let message = format!("this version does not run `{word}` here yet");
+                    let help = "use another for now; nothing is ever ignored silently".to_owned();
+                    reader.error(code::NOT_YET, node.span, message, Some(help));
+                }
+                Some(Self { value, at: reader.at(node) })
+            }
+            Err(fault) => {
+                reader.invalid(node.span, text, fault);
                 None
             }
         }
     }
+
+    fn schema(_: &mut Definitions) -> serde_json::Value {
+        T::schema()
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        self.value.visit(self.at, visitor);
+    }
+
+    fn is_on(&self) -> bool {
+        self.value.is_on()
+    }
 }
 
-impl Read for Spanned<Rule> {
+impl Item for Spanned<Rule> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let at = reader.at(node);
         let text = Spanned::<String>::read(node, reader)?.value;
@@ -224,11 +333,20 @@ impl Read for Spanned<Rule> {
             Err(faults) => {
                 for fault in faults {
                     let span = within(node.span, &text, fault.span.clone());
-                    reader.report(code::INVALID_RULE, span, fault.message, fault.help);
+                    reader.error(code::INVALID_RULE, span, fault.message, fault.help);
                 }
                 None
             }
         }
+    }
+
+    fn schema(_: &mut Definitions) -> serde_json::Value {
+        serde_json::json!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": crate::rule::MAX_LENGTH,
+            "examples": ["Host(`shop.example.com`) && PathPrefix(`/cart`)"],
+        })
     }
 }
 
@@ -252,33 +370,51 @@ fn within(span: Position, text: &str, part: std::ops::Range<usize>) -> Position 
     }
 }
 
-impl<T: Read> Read for Vec<T> {
+impl<T: Item> Item for Vec<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {
-            let found = node.value.shape();
-            reader.shape(node, "a list", found, "write [first, second]");
+            reader.shape(node, "a list", "write [first, second]");
             return None;
         };
         let mut list = Self::with_capacity(items.len());
+        let outer = reader.key;
         for (index, item) in items.iter().enumerate() {
             let last = reader.path.last_mut().map(|last| {
                 let plain = last.len();
                 let _ = write!(last, "[{index}]");
                 plain
             });
+            reader.key = item.span;
             list.extend(T::read(item, reader));
             if let (Some(plain), Some(last)) = (last, reader.path.last_mut()) {
                 last.truncate(plain);
             }
         }
-        Some(list)
+        reader.key = outer;
+        // Items that are all faulty are not an empty list, which might mean something.
+        (items.is_empty() || !list.is_empty()).then_some(list)
+    }
+
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "items": T::schema(definitions) })
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        for item in self {
+            item.visit(visitor);
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        !self.is_empty()
     }
 }
 
-impl<N: Leaf, T: Read> Read for Named<N, T> {
+impl<N: Leaf, T: Item> Item for Named<N, T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let entries = reader.map(node)?;
         let mut named = Self::with_capacity(entries.len());
+        let outer = reader.key;
         for entry in entries {
             reader.path.push(entry.key.clone());
             let name = match N::leaf(&entry.key) {
@@ -286,119 +422,40 @@ impl<N: Leaf, T: Read> Read for Named<N, T> {
                     let at = At { source: entry.key_span.source, position: entry.key_span };
                     Some(Spanned { value, at })
                 }
-                Err(InvalidValue { message, help, .. }) => {
-                    reader.report(code::INVALID_VALUE, entry.key_span, message, help);
+                Err(fault) => {
+                    reader.invalid(entry.key_span, &entry.key, fault);
                     None
                 }
             };
+            reader.key = entry.key_span;
             let value = T::read(&entry.node, reader);
             reader.path.pop();
             named.extend(name.zip(value));
         }
+        reader.key = outer;
         Some(named)
     }
-}
 
-macro_rules! leaves {
-    ($($kind:ty),*) => {$(
-        impl Leaf for $kind {
-            fn leaf(text: &str) -> Result<Self, InvalidValue> {
-                <$kind>::parse(text)
-            }
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        let mut names = N::schema();
+        // A key is text in any case; what remains is its form.
+        if let Some(names) = names.as_object_mut() {
+            names.remove("type");
         }
-    )*};
-}
-leaves!(
-    BackendName,
-    BackendUrl,
-    ByteSize,
-    CertificateName,
-    Duration,
-    EntryPointName,
-    Label,
-    ListenAddress,
-    RouteName,
-    ServiceName,
-    Weight
-);
-
-macro_rules! whole_numbers {
-    ($($kind:ty),*) => {$(
-        impl Leaf for $kind {
-            fn leaf(text: &str) -> Result<Self, InvalidValue> {
-                text.parse().map_err(|_| InvalidValue::new(
-                    format!("`{text}` is not a whole number"),
-                    format!("write a number from {} to {}", <$kind>::MIN, <$kind>::MAX),
-                ))
-            }
-        }
-    )*};
-}
-whole_numbers!(u16, u32, u64, i64);
-
-impl Leaf for String {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
-        Ok(text.to_owned())
-    }
-}
-
-impl Leaf for Secret<String> {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
-        Ok(Self::new(text.to_owned()))
-    }
-}
-
-impl Leaf for bool {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
-        match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err(InvalidValue::new(
-                format!("`{text}` is neither true nor false"),
-                "write true or false",
-            )),
-        }
-    }
-}
-
-impl Leaf for IpNet {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
-        let address = text.parse::<std::net::IpAddr>().map(Self::from);
-        text.parse().or(address).map_err(|_| {
-            InvalidValue::new(
-                format!("`{text}` is neither an address nor a range"),
-                "write an IP address or a range such as 10.0.0.0/8",
-            )
+        serde_json::json!({
+            "type": ["object", "null"],
+            "propertyNames": names,
+            "additionalProperties": T::schema(definitions),
         })
     }
-}
 
-impl Leaf for Protocol {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
-        match text {
-            "http" => Ok(Self::Http),
-            "tcp" | "udp" => Err(InvalidValue::not_yet(
-                format!("this version does not run `{text}` entry points yet"),
-                "use http for now",
-            )),
-            _ => Err(InvalidValue::new(format!("`{text}` is not a protocol"), "write http")),
+    fn visit(&self, visitor: &mut Visitor) {
+        for (_, item) in self {
+            item.visit(visitor);
         }
     }
-}
 
-impl Leaf for Strategy {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
-        match text {
-            "round_robin" => Ok(Self::RoundRobin),
-            "p2c" => Ok(Self::P2c),
-            "least_requests" | "hash" => Err(InvalidValue::not_yet(
-                format!("this version does not run the strategy `{text}` yet"),
-                "use round_robin or p2c for now",
-            )),
-            _ => Err(InvalidValue::new(
-                format!("`{text}` is not a strategy"),
-                "write round_robin or p2c",
-            )),
-        }
+    fn is_on(&self) -> bool {
+        !self.is_empty()
     }
 }

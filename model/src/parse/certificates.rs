@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use x509_parser::pem::Pem;
+
 use super::Faults;
 use crate::{
     config::{Certificate, Objects},
     diagnostic::code,
-    document::{self, At, Document, Spanned},
-    value::CertificateName,
+    document::{At, CertificateFiles, ClientTls, Document, Spanned},
+    value::{CertificateName, FilePath},
 };
 
 /// The certificate of this name serves clients without a matching server name.
@@ -17,60 +19,102 @@ impl Faults<'_> {
     pub(super) fn certificates(
         &mut self,
         document: &Document,
-        now: i64,
     ) -> Objects<CertificateName, Certificate> {
         let mut certificates = BTreeMap::new();
-        let bundle = self.bundle;
-        let files = bundle.index();
         for (name, written) in document.certificates.iter().flatten() {
             self.path = vec!["certificates".to_owned(), name.value.to_string()];
-            let chain = self.part(name, written, &files, Part::Chain);
-            let key = self.part(name, written, &files, Part::Key);
-            let (Some((chain, at)), Some((key, key_at))) = (chain, key) else {
-                continue;
-            };
-            match Certificate::from_pem(&chain, &key, name.value.as_str() == DEFAULT) {
-                Ok(certificate) => {
-                    self.validity(at, &certificate, now);
-                    certificates.insert(name.value.clone(), Arc::new(certificate));
-                }
-                Err(fault) => {
-                    use crate::config::InvalidCertificate as Fault;
-                    let (at, help) = match &fault {
-                        Fault::NoCertificate(_) | Fault::NotX509(_) => {
-                            (at, "give a PEM chain, leaf first: -----BEGIN CERTIFICATE-----")
-                        }
-                        Fault::NoKey(_) => (key_at, "give a PEM key: -----BEGIN PRIVATE KEY-----"),
-                        Fault::UnsupportedKey => (key_at, "make a new key, ECDSA P-256 for one"),
-                        Fault::KeyMismatch(_) => {
-                            (key_at, "give the key this certificate was issued for")
-                        }
-                    };
-                    self.error(at, code::INVALID_CERTIFICATE, fault.to_string(), help);
-                }
-            }
+            let is_default = name.value.as_str() == DEFAULT;
+            let made = self.certificate(name.at, written.files(), is_default);
+            certificates.extend(made.map(|made| (name.value.clone(), Arc::new(made))));
         }
         self.path.clear();
         certificates
     }
 
-    /// The bytes of one half and where they were named.
-    fn part(
+    /// A chain and its key, wherever they are named.
+    pub(super) fn certificate(
         &mut self,
-        name: &Spanned<CertificateName>,
-        written: &document::Certificate,
-        files: &BTreeMap<(&str, &str), &[u8]>,
-        part: Part,
-    ) -> Option<(Vec<u8>, At)> {
+        at: At,
+        written: CertificateFiles<'_>,
+        is_default: bool,
+    ) -> Option<Certificate> {
+        let chain = self.part(at, written, Part::Chain);
+        let key = self.part(at, written, Part::Key);
+        let ((chain, chain_at), (key, key_at)) = chain.zip(key)?;
+        match Certificate::from_pem(&chain, &key, is_default) {
+            Ok(certificate) => {
+                self.validity(chain_at, &certificate);
+                Some(certificate)
+            }
+            Err(fault) => {
+                use crate::config::InvalidCertificate as Fault;
+                let (at, help) = match &fault {
+                    Fault::NoCertificate(_) | Fault::NotX509(_) => {
+                        (chain_at, "give a PEM chain, leaf first: -----BEGIN CERTIFICATE-----")
+                    }
+                    Fault::NoKey(_) => (key_at, "give a PEM key: -----BEGIN PRIVATE KEY-----"),
+                    Fault::UnsupportedKey => (key_at, "make a new key, ECDSA P-256 for one"),
+                    Fault::KeyMismatch(_) => {
+                        (key_at, "give the key this certificate was issued for")
+                    }
+                };
+                self.error(at, code::INVALID_CERTIFICATE, fault.to_string(), help);
+                None
+            }
+        }
+    }
+
+    /// The certificates that somebody trusts, from a file.
+    pub(super) fn authorities(&mut self, key: &str, path: &Spanned<FilePath>) {
+        let Some(content) = self.file(key, path, "") else { return };
+        let mut blocks = Pem::iter_from_buffer(content).peekable();
+        let good = blocks.peek().is_some()
+            && blocks.all(|block| block.is_ok_and(|block| block.parse_x509().is_ok()));
+        if !good {
+            self.within(key, |faults| {
+                let message = format!("the file `{}` holds no PEM certificates", path.value);
+                let help = "name a file of -----BEGIN CERTIFICATE----- blocks";
+                faults.error(path.at, code::INVALID_CERTIFICATE, message, help);
+            });
+        }
+    }
+
+    /// TLS to somebody else.
+    pub(super) fn client_tls(&mut self, written: Option<&ClientTls>) {
+        let Some(written) = written else { return };
+        self.within("tls", |faults| {
+            if let Some(path) = &written.ca_file {
+                faults.authorities("ca_file", path);
+            }
+            if written.cert_file.is_some() || written.key_file.is_some() {
+                let files = CertificateFiles {
+                    cert_file: written.cert_file.as_ref(),
+                    key_file: written.key_file.as_ref(),
+                    cert: None,
+                    key: None,
+                    faulty: &written.faulty,
+                };
+                faults.certificate(written.at, files, false);
+            }
+            if let Some(skip) = written.insecure_skip_verify.as_ref().filter(|skip| skip.value) {
+                faults.within("insecure_skip_verify", |faults| {
+                    let message = "anybody on the way can read and change what is sent";
+                    faults.warn(skip.at, code::WEAK_TLS, message, "name its authority in ca_file");
+                });
+            }
+        });
+    }
+
+    /// The bytes of one half and where they were named.
+    fn part(&mut self, at: At, written: CertificateFiles<'_>, part: Part) -> Option<(Vec<u8>, At)> {
         let (file_key, inline_key) = part.keys();
         let (file, inline) = match part {
-            Part::Chain => (
-                written.cert_file.as_ref(),
-                written.cert.as_ref().map(|text| (text.value.clone(), text.at)),
-            ),
+            Part::Chain => {
+                (written.cert_file, written.cert.map(|text| (text.value.clone(), text.at)))
+            }
             Part::Key => (
-                written.key_file.as_ref(),
-                written.key.as_ref().map(|text| (text.value.expose_secret().clone(), text.at)),
+                written.key_file,
+                written.key.map(|text| (text.value.expose_secret().clone(), text.at)),
             ),
         };
         match (file, inline) {
@@ -82,7 +126,7 @@ impl Faults<'_> {
             (None, None) => {
                 let message = format!("`{file_key}` is missing");
                 let help = format!("write {file_key}: PATH, or {inline_key}: with the PEM text");
-                self.error(name.at, code::MISSING, message, help);
+                self.error(at, code::MISSING, message, help);
                 None
             }
             (Some(path), Some(_)) => {
@@ -92,30 +136,15 @@ impl Faults<'_> {
             }
             (None, Some((text, at))) => Some((text.into_bytes(), at)),
             (Some(path), None) => {
-                let document = self.bundle.base_of(path.at.source).to_owned();
-                if let Some(content) = files.get(&(document.as_str(), path.value.as_str())) {
-                    return Some((content.to_vec(), path.at));
-                }
-                let unread = self.bundle.unread(&document, &path.value);
-                let (what, help) = match unread {
-                    Some(unread) => (format!("could not be read: {}", unread.reason), unread.help),
-                    None => (
-                        "was not given".to_owned(),
-                        "whoever reads the document ships its files: use `lbctl apply`, or write \
-                         the PEM text inline",
-                    ),
-                };
-                self.within(file_key, |faults| {
-                    let message = format!("the file `{}` {what}", path.value);
-                    faults.error(path.at, code::FILE_MISSING, message, help);
-                });
-                None
+                let content = self.file(file_key, path, ", or write the PEM text inline")?;
+                Some((content.to_vec(), path.at))
             }
         }
     }
 
-    fn validity(&mut self, at: At, certificate: &Certificate, now: i64) {
+    fn validity(&mut self, at: At, certificate: &Certificate) {
         let names = certificate.names().join(", ");
+        let now = self.now;
         if certificate.not_after() < now {
             let days = (now - certificate.not_after()) / 86_400;
             let message = format!("the certificate of {names} expired {days} days ago");

@@ -1,13 +1,13 @@
 //! Entry points.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, collections::HashSet, hash::Hash, sync::Arc};
 
-use super::{Faults, defaults};
+use super::{Faults, Names, defaults, list, or, overlap};
 use crate::{
     config::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Objects, Tls},
     diagnostic::code,
-    document::{self, Document, Spanned, nearest},
-    value::{ByteSize, CertificateName, Duration, EntryPointName, Label, Labels},
+    document::{self, CipherSuite, ClientAuth, Document, Spanned, TlsVersion},
+    value::{ByteSize, Duration, EntryPointName, Labels},
 };
 
 /// What a request line or a head may be given at most: a proxy keeps it in memory.
@@ -23,46 +23,35 @@ impl Faults<'_> {
         if written.is_empty() {
             return defaults::entry_points();
         }
+        let certificates = Names::of("certificate", "certificates", document.certificates.as_ref());
+        let options = Names::of("set of TLS options", "tls_options", document.tls_options.as_ref());
+        let names = Names::of("entry point", "entry_points", document.entry_points.as_ref());
         let mut entry_points: Objects<EntryPointName, EntryPoint> = BTreeMap::new();
+        let mut listening = overlap::Listening::default();
         for (name, written) in written {
             self.path = vec!["entry_points".to_owned(), name.value.to_string()];
             // Looked at first: all faults are wanted, also beside an address that is wrong.
-            let timeouts = self.entry_point_timeouts(written.timeouts.as_ref());
+            let timeouts = entry_point_timeouts(written.timeouts.as_ref());
             let limits = self.limits(written.limits.as_ref());
-            let tls = written.tls.as_ref().map(|tls| self.tls(document, tls));
-            let Some(address) = &written.address else {
-                if written.faulty.contains(&"address") {
-                    continue;
-                }
-                self.missing("entry_points", name, "address", "address: \"0.0.0.0:8000\"");
-                continue;
-            };
-            let taken = entry_points.iter().find(|(other, made)| {
-                made.address == address.value
-                    && address.value.0.port() != 0
-                    && !run_apart(document, other, written)
+            let tls = written.tls.as_ref().map(|tls| self.tls(tls, &certificates, &options));
+            self.redirect(name, written, &names);
+            self.proxy_protocol(written);
+            let Some(address) = &written.address else { continue };
+            self.within("address", |faults| {
+                listening.add(faults, (&name.value, written), *address);
             });
-            if let Some((other, _)) = taken {
-                let message = format!("{} is the address of `{other}` already", address.value);
-                let help = "give one of the two another port, or `proxies` of its own to each";
-                self.error(address.at, code::ADDRESS_TAKEN, message, help);
-            }
             let entry_point = EntryPoint {
                 address: address.value,
                 tls,
                 timeouts,
                 limits,
                 keep_alive: keep_alive(written.keep_alive.as_ref()),
-                trusted_ips: written
-                    .trusted_ips
-                    .iter()
-                    .flatten()
-                    .map(|range| range.value)
-                    .collect(),
+                trusted_ips: list(written.trusted_ips.as_ref()),
             };
             entry_points.insert(name.value.clone(), Arc::new(entry_point));
         }
         self.path.clear();
+        self.http3_port(document, &listening);
         entry_points
     }
 
@@ -75,7 +64,7 @@ impl Faults<'_> {
                 ["entry_points", name.value.as_str(), "proxies"].map(str::to_owned).to_vec();
             let labels = self.distinct(listed);
             if listed.is_empty() {
-                let message = "no proxy would run the entry point".to_owned();
+                let message = "no proxy would run the entry point";
                 let help = "name a label, or leave the key out to run it on every proxy";
                 self.error(written.at, code::EMPTY, message, help);
             }
@@ -85,65 +74,154 @@ impl Faults<'_> {
         placement
     }
 
-    fn tls(&mut self, document: &Document, written: &document::Tls) -> Tls {
-        let Some(listed) = &written.certificates else { return Tls::default() };
-        let known: Vec<&str> =
-            document.certificates.iter().flatten().map(|(name, _)| name.value.as_str()).collect();
-        let certificates = self.within("tls", |faults| {
-            faults.within("certificates", |faults| {
-                for name in listed {
-                    let wanted = name.value.as_str();
-                    if !known.contains(&wanted) {
-                        let help = match nearest(wanted, known.iter().copied()) {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => "add it to the certificates map".to_owned(),
-                        };
-                        let message = format!("there is no certificate `{wanted}`");
-                        faults.error(name.at, code::UNKNOWN_REFERENCE, message, help);
-                    }
+    /// The sets of options that entry points and routes name.
+    pub(super) fn tls_options(&mut self, document: &Document) {
+        for (name, written) in document.tls_options.iter().flatten() {
+            self.path = vec!["tls_options".to_owned(), name.value.to_string()];
+            let versions = (written.min_version, written.max_version);
+            self.versions(versions, written.cipher_suites.as_deref());
+            self.client_auth(written.client_auth.as_ref());
+            for key in ["cipher_suites", "curve_preferences", "alpn_protocols"] {
+                let empty = match key {
+                    "cipher_suites" => written.cipher_suites.as_ref().is_some_and(Vec::is_empty),
+                    "alpn_protocols" => written.alpn_protocols.as_ref().is_some_and(Vec::is_empty),
+                    _ => written.curve_preferences.as_ref().is_some_and(Vec::is_empty),
+                };
+                if empty {
+                    let message = format!("`{key}` is empty, so no handshake could succeed");
+                    let help = "name some, or leave the key out";
+                    self.error(written.at, code::EMPTY, message, help);
                 }
-                if listed.is_empty() {
-                    let message = "clients would see no certificate".to_owned();
-                    let help = "name one, or leave the key out to show every one";
-                    faults.error(written.at, code::EMPTY, message, help);
-                }
-                faults.distinct::<CertificateName>(listed)
-            })
+            }
+        }
+        self.path.clear();
+    }
+
+    fn tls(&mut self, written: &document::Tls, known: &Names<'_>, options: &Names<'_>) -> Tls {
+        self.within("tls", |faults| {
+            if let Some(name) = &written.options {
+                faults.within("options", |faults| faults.refers(name, options));
+            }
+            let versions = (written.min_version, written.max_version);
+            faults.versions(versions, written.cipher_suites.as_deref());
+            faults.client_auth(written.client_auth.as_ref());
+            let Some(listed) = &written.certificates else { return Tls::default() };
+            let certificates = faults.references("certificates", listed, known, "remove it");
+            if listed.is_empty() {
+                let message = "clients would see no certificate";
+                let help = "name one, or leave the key out to show every one";
+                faults.error(written.at, code::EMPTY, message, help);
+            }
+            Tls { certificates: Some(certificates) }
+        })
+    }
+
+    /// Versions that this proxy speaks, in order, with a suite for each.
+    fn versions(
+        &mut self,
+        (least, most): (Option<Spanned<TlsVersion>>, Option<Spanned<TlsVersion>>),
+        suites: Option<&[Spanned<CipherSuite>]>,
+    ) {
+        for (key, version) in [("min_version", &least), ("max_version", &most)] {
+            if let Some(version) = version.as_ref().filter(|version| !version.value.is_spoken()) {
+                self.within(key, |faults| {
+                    let message = format!(
+                        "TLS {} is broken (RFC 8996) and never spoken here",
+                        version.value.as_str()
+                    );
+                    faults.error(version.at, code::WEAK_TLS, message, "write \"1.2\" or \"1.3\"");
+                });
+            }
+        }
+        if let (Some(least), Some(most)) = (&least, &most)
+            && least.value.rank() > most.value.rank()
+        {
+            self.within("max_version", |faults| {
+                let message = format!(
+                    "the newest version ({}) is older than the oldest ({})",
+                    most.value.as_str(),
+                    least.value.as_str()
+                );
+                faults.error(most.at, code::CONFLICT, message, "raise it, or leave it out");
+            });
+        }
+        let only_new = least.is_some_and(|least| least.value == TlsVersion::Tls13);
+        if let Some([first, ..]) = suites
+            && only_new
+            && !suites.into_iter().flatten().any(|suite| suite.value.is_for_tls13())
+        {
+            self.within("cipher_suites", |faults| {
+                let message = "none of these is a suite of TLS 1.3, the only version allowed";
+                let help = format!("add {}", CipherSuite::Aes128.as_str());
+                faults.error(first.at, code::CONFLICT, message, help);
+            });
+        }
+    }
+
+    fn client_auth(&mut self, written: Option<&ClientAuth>) {
+        let Some(written) = written else { return };
+        self.within("client_auth", |faults| {
+            faults.each("ca_files", written.ca_files.iter().flatten(), |faults, path| {
+                faults.authorities("", path);
+            });
         });
-        Tls { certificates: Some(certificates) }
+    }
+
+    fn redirect(
+        &mut self,
+        name: &Spanned<EntryPointName>,
+        written: &document::EntryPoint,
+        names: &Names<'_>,
+    ) {
+        let Some(target) = written.redirect_to.as_ref().and_then(|to| to.entry_point.as_ref())
+        else {
+            return;
+        };
+        self.within("redirect_to", |faults| {
+            faults.within("entry_point", |faults| {
+                if target.value == name.value {
+                    let message = "clients would be sent here again and again";
+                    faults.error(target.at, code::LOOP, message, "name another entry point");
+                } else {
+                    faults.refers(target, names);
+                }
+            });
+        });
+    }
+
+    fn proxy_protocol(&mut self, written: &document::EntryPoint) {
+        let Some(protocol) = &written.proxy_protocol else { return };
+        self.within("proxy_protocol", |faults| {
+            let is_open = or(protocol.insecure.as_ref(), false);
+            let is_empty = protocol.trusted_ips.as_ref().is_none_or(Vec::is_empty);
+            if is_open {
+                let message = "every client may say that it is any other";
+                let help = "name who stands in front in `trusted_ips` instead";
+                faults.warn(protocol.at, code::OPEN, message, help);
+            } else if is_empty && !protocol.faulty.contains(&"trusted_ips") {
+                let message = "nobody is trusted, so every connection would fail";
+                let help = "write trusted_ips: [ADDRESS or RANGE of who stands in front]";
+                faults.error(protocol.at, code::EMPTY, message, help);
+            }
+        });
     }
 
     /// The values of a list in which none may stand twice.
-    fn distinct<T: Clone + PartialEq + std::fmt::Display>(
+    pub(super) fn distinct<T: Clone + Eq + Hash + std::fmt::Display>(
         &mut self,
         listed: &[Spanned<T>],
     ) -> Vec<T> {
-        let mut distinct: Vec<T> = Vec::with_capacity(listed.len());
+        let mut seen = HashSet::with_capacity(listed.len());
+        let mut distinct = Vec::with_capacity(listed.len());
         for Spanned { value, at } in listed {
-            if distinct.contains(value) {
+            if seen.insert(value) {
+                distinct.push(value.clone());
+            } else {
                 let message = format!("`{value}` is listed already");
                 self.error(*at, code::DUPLICATE_REFERENCE, message, "remove it");
-            } else {
-                distinct.push(value.clone());
             }
         }
         distinct
-    }
-
-    fn entry_point_timeouts(
-        &mut self,
-        written: Option<&document::EntryPointTimeouts>,
-    ) -> EntryPointTimeouts {
-        let default = EntryPointTimeouts::default();
-        let Some(written) = written else {
-            return default;
-        };
-        self.within("timeouts", |faults| EntryPointTimeouts {
-            // No limit here would let any client hold a connection for ever with one byte.
-            header: faults.positive("header", written.header.as_ref(), default.header),
-            idle: faults.positive("idle", written.idle.as_ref(), default.idle),
-            body: written.body.as_ref().map_or(default.body, |d| d.value),
-        })
     }
 
     fn limits(&mut self, written: Option<&document::Limits>) -> Limits {
@@ -198,16 +276,17 @@ impl Faults<'_> {
     }
 }
 
-/// Whether both entry points say which proxies run them, and share no label: then they may share
-/// an address. A proxy that holds labels of both refuses it.
-fn run_apart(document: &Document, other: &EntryPointName, written: &document::EntryPoint) -> bool {
-    let labels = |written: &document::EntryPoint| -> Option<Labels> {
-        let listed = written.proxies.as_ref()?;
-        Some(listed.iter().map(|label: &Spanned<Label>| label.value.clone()).collect())
+fn entry_point_timeouts(written: Option<&document::EntryPointTimeouts>) -> EntryPointTimeouts {
+    let default = EntryPointTimeouts::default();
+    let Some(written) = written else {
+        return default;
     };
-    let mut all = document.entry_points.iter().flatten();
-    let other = all.find(|(name, _)| name.value == *other).and_then(|(_, other)| labels(other));
-    matches!((other, labels(written)), (Some(one), Some(two)) if !one.meets(&two))
+    EntryPointTimeouts {
+        // No limit here would let any client hold a connection for ever with one byte.
+        header: written.header.as_ref().map_or(default.header, |d| d.value.get()),
+        idle: written.idle.as_ref().map_or(default.idle, |d| d.value.get()),
+        body: or(written.body.as_ref(), default.body),
+    }
 }
 
 fn keep_alive(written: Option<&document::KeepAlive>) -> KeepAlive {

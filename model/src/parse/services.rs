@@ -2,32 +2,37 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Faults;
+use super::{Faults, Names, or};
 use crate::{
-    config::{AdminState, Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts},
+    config::{
+        AdminState, Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts, Strategy,
+    },
     diagnostic::code,
-    document::{self, Document, Spanned, nearest},
-    value::{BackendName, Duration, ServiceName, Weight},
+    document::{self, Document, Spanned},
+    value::{BackendName, Duration, Scheme, ServiceName, Weight},
 };
 
 impl Faults<'_> {
     pub(super) fn backends(&mut self, document: &Document) -> Objects<BackendName, Backend> {
         let mut backends = BTreeMap::new();
         for (name, written) in document.backends.iter().flatten() {
-            let url = match &written.url {
-                Some(url) => url.value.clone(),
-                None if written.faulty.contains(&"url") => continue,
-                None => {
-                    self.missing("backends", name, "url", "url: \"http://HOST:PORT\"");
-                    continue;
-                }
-            };
-            let weight = written.weight.as_ref().map_or(Weight::ONE, |weight| weight.value);
-            backends.insert(
-                name.value.clone(),
-                Arc::new(Backend { url, weight, admin_state: AdminState::Enabled }),
-            );
+            let Some(url) = &written.url else { continue };
+            let keeps_path = or(written.preserve_path.as_ref(), false);
+            if !url.value.path().is_empty() && !keeps_path {
+                self.path = vec!["backends".to_owned(), name.value.to_string(), "url".to_owned()];
+                let message = format!(
+                    "a backend takes the path of the request, so `{}` would never be asked for",
+                    url.value.path()
+                );
+                let help = "leave it out, or write `preserve_path: true` to put it before theirs";
+                self.error(url.at, code::INVALID_VALUE, message, help);
+            }
+            let weight = or(written.weight.as_ref(), Weight::ONE);
+            let url = url.value.clone();
+            let backend = Backend { url, weight, admin_state: AdminState::Enabled };
+            backends.insert(name.value.clone(), Arc::new(backend));
         }
+        self.path.clear();
         backends
     }
 
@@ -44,12 +49,16 @@ impl Faults<'_> {
             return self.default_service(backends, shared);
         }
         // Names that exist but whose backend is faulty are not unknown as well.
-        let known: Vec<&str> =
-            document.backends.iter().flatten().map(|(name, _)| name.value.as_str()).collect();
+        let known = Names::of("backend", "backends", document.backends.as_ref());
+        let names = Names::of("service", "services", document.services.as_ref());
         let mut services = BTreeMap::new();
         for (name, service) in written {
             self.path = vec!["services".to_owned(), name.value.to_string()];
+            self.alternatives(name, service, &names);
             let made = self.service(name, service, &known, shared.as_ref());
+            if let Some(made) = &made {
+                self.one_protocol(service, made, backends);
+            }
             services.extend(made.map(|made| (name.value.clone(), Arc::new(made))));
         }
         self.path.clear();
@@ -60,7 +69,7 @@ impl Faults<'_> {
         &mut self,
         name: &Spanned<ServiceName>,
         written: &document::Service,
-        known: &[&str],
+        known: &Names<'_>,
         shared: Option<&HealthCheck>,
     ) -> Option<Service> {
         // Looked at first: all faults are wanted, also beside backends that are missing.
@@ -68,77 +77,132 @@ impl Faults<'_> {
             Some(check) => Some(self.within("health_check", |faults| faults.health_check(check))),
             None => shared.cloned(),
         };
-        let timeouts = written.timeouts.as_ref();
-        let timeouts = self.within("timeouts", |faults| faults.service_timeouts(timeouts));
-        let pool = self.within("pool", |faults| faults.pool(written.pool.as_ref()));
-        let Some(listed) = &written.backends else {
-            if written.faulty.contains(&"backends") {
+        let timeouts = service_timeouts(written.timeouts.as_ref());
+        let pool = pool(written.pool.as_ref());
+        let strategy = self.strategy(written);
+        let backends = match &written.backends {
+            Some(listed) => {
+                let twice = "remove it; a larger share is what `weight` on the backend is for";
+                let names = self.references("backends", listed, known, twice);
+                if listed.is_empty() {
+                    self.within("backends", |faults| {
+                        let help = "name at least one backend";
+                        faults.error(name.at, code::EMPTY, "the pool is empty", help);
+                    });
+                }
+                names
+            }
+            None if written.faulty.contains(&"backends") => return None,
+            None if written.weighted.is_some() => Vec::new(),
+            None => {
+                let help = "write backends: [ID, ...] with ids of the backends map";
+                self.error(name.at, code::MISSING, "a service needs backends", help);
                 return None;
             }
-            let help = "write backends: [ID, ...] with ids of the backends map";
-            self.error(name.at, code::MISSING, "a service needs backends".to_owned(), help);
-            return None;
         };
-        let mut backends: Vec<BackendName> = Vec::with_capacity(listed.len());
-        self.within("backends", |faults| {
-            for backend in listed {
-                let id = backend.value.as_str();
-                if !known.contains(&id) {
-                    let help = match nearest(id, known.iter().copied()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => "add it to the backends map".to_owned(),
-                    };
-                    let message = format!("there is no backend `{id}`");
-                    faults.error(backend.at, code::UNKNOWN_REFERENCE, message, help);
-                } else if backends.contains(&backend.value) {
-                    let message = format!("`{id}` is in this pool already");
-                    let help = "remove it; a larger share is what `weight` on the backend is for";
-                    faults.error(backend.at, code::DUPLICATE_REFERENCE, message, help);
-                } else {
-                    backends.push(backend.value.clone());
-                }
-            }
-            if listed.is_empty() {
-                let message = "the pool is empty".to_owned();
-                faults.error(name.at, code::EMPTY, message, "name at least one backend");
-            }
-        });
         Some(Service {
             backends,
-            strategy: written.strategy.as_ref().map(|s| s.value).unwrap_or_default(),
+            strategy,
             health_check,
             timeouts,
             pool,
-            pass_host_header: written.pass_host_header.as_ref().is_none_or(|p| p.value),
+            pass_host_header: or(written.pass_host_header.as_ref(), true),
         })
     }
 
-    fn service_timeouts(&mut self, written: Option<&document::ServiceTimeouts>) -> ServiceTimeouts {
-        let default = ServiceTimeouts::default();
-        let Some(written) = written else {
-            return default;
-        };
-        let response = written.response_header.as_ref();
-        ServiceTimeouts {
-            connect: self.positive("connect", written.connect.as_ref(), default.connect),
-            response_header: response.map_or(default.response_header, |d| d.value),
-            idle: written.idle.as_ref().map_or(default.idle, |d| d.value),
-            total: written.total.as_ref().map_or(default.total, |d| d.value),
+    /// The strategy, and whether what it looks at is said where it looks at something.
+    fn strategy(&mut self, written: &document::Service) -> Strategy {
+        let strategy = written.strategy.as_ref();
+        let hashes = strategy.is_some_and(|s| s.value == document::Strategy::Hash);
+        match (hashes, &written.hash_on, strategy) {
+            (true, None, Some(strategy)) if !written.faulty.contains(&"hash_on") => {
+                let help = "write hash_on: client_ip, path, header:NAME or cookie:NAME";
+                self.error(strategy.at, code::MISSING, "`hash_on` is missing", help);
+            }
+            (false, Some(hash_on), _) => self.within("hash_on", |faults| {
+                let message = "only the strategy `hash` looks at it";
+                faults.error(hash_on.at, code::CONFLICT, message, "write strategy: hash");
+            }),
+            _ => {}
+        }
+        match strategy.map(|strategy| strategy.value) {
+            Some(document::Strategy::P2c) => Strategy::P2c,
+            _ => Strategy::RoundRobin,
         }
     }
 
-    fn pool(&mut self, written: Option<&document::Pool>) -> Pool {
-        let default = Pool::default();
-        let Some(written) = written else {
-            return default;
+    /// Other services in place of backends, or of this one.
+    fn alternatives(
+        &mut self,
+        name: &Spanned<ServiceName>,
+        written: &document::Service,
+        names: &Names<'_>,
+    ) {
+        if let Some(other) = &written.failover {
+            self.within("failover", |faults| {
+                if other.value == name.value {
+                    let message = "a service cannot stand in for itself";
+                    faults.error(other.at, code::LOOP, message, "name another service");
+                } else {
+                    faults.refers(other, names);
+                }
+            });
+        }
+        let Some(weighted) = &written.weighted else { return };
+        if let Some(backends) = written.backends.as_ref().and_then(|listed| listed.first()) {
+            let message = "a service has backends or other services, not both";
+            let help = "make a service of the backends and name it in `weighted`";
+            self.error(backends.at, code::CONFLICT, message, help);
+        }
+        if weighted.is_empty() && written.backends.is_none() {
+            let help = "write weighted: [{ service: NAME, weight: 1 }]";
+            self.error(name.at, code::EMPTY, "there is no service to choose from", help);
+        }
+        self.each("weighted", weighted, |faults, part| {
+            let Some(other) = &part.service else { return };
+            if other.value == name.value {
+                let message = "a service cannot be a part of itself";
+                faults.error(other.at, code::LOOP, message, "name another service");
+            } else {
+                faults.refers(other, names);
+            }
+        });
+    }
+
+    /// A pool speaks one kind of protocol: requests, bytes or datagrams.
+    fn one_protocol(
+        &mut self,
+        written: &document::Service,
+        service: &Service,
+        backends: &Objects<BackendName, Backend>,
+    ) {
+        let kind = |scheme: Scheme| match scheme {
+            Scheme::Tcp => "tcp",
+            Scheme::Udp => "udp",
+            _ => "http",
         };
-        Pool {
-            max_idle: written.max_idle.as_ref().map_or(default.max_idle, |n| n.value),
-            idle_timeout: self.positive(
-                "idle_timeout",
-                written.idle_timeout.as_ref(),
-                default.idle_timeout,
-            ),
+        let mut first: Option<(&BackendName, &str)> = None;
+        for name in &service.backends {
+            let Some(backend) = backends.get(name) else { continue };
+            let kind = kind(backend.url.scheme());
+            match first {
+                None => first = Some((name, kind)),
+                Some((other, theirs)) if theirs != kind => {
+                    let message = format!("`{other}` speaks {theirs} and `{name}` speaks {kind}");
+                    let at = written
+                        .backends
+                        .iter()
+                        .flatten()
+                        .find(|listed| listed.value == *name)
+                        .map_or(written.at, |listed| listed.at);
+                    self.within("backends", |faults| {
+                        let help = "make two services of them";
+                        faults.error(at, code::CONFLICT, message, help);
+                    });
+                    return;
+                }
+                Some(_) => {}
+            }
         }
     }
 
@@ -156,7 +220,7 @@ impl Faults<'_> {
                 faults.error(at, code::INVALID_VALUE, message, help);
             });
         }
-        let interval = self.positive("interval", written.interval.as_ref(), Duration::from_secs(5));
+        let interval = written.interval.map_or(Duration::from_secs(5), |d| d.value.get());
         // A short interval without a time-out of its own still makes sense.
         let usual = Duration::from_secs(1);
         let default = if usual < interval {
@@ -164,7 +228,7 @@ impl Faults<'_> {
         } else {
             Duration::from_millis((interval.as_millis() / 2).max(1))
         };
-        let timeout = self.positive("timeout", written.timeout.as_ref(), default);
+        let timeout = written.timeout.map_or(default, |d| d.value.get());
         if let Some(written) = &written.timeout
             && timeout >= interval
         {
@@ -195,22 +259,33 @@ impl Faults<'_> {
         }
         written.value
     }
+}
 
-    pub(super) fn missing<N: std::fmt::Display>(
-        &mut self,
-        map: &str,
-        name: &Spanned<N>,
-        key: &str,
-        example: &str,
-    ) {
-        self.path = vec![map.to_owned(), name.value.to_string()];
-        let message = format!("`{key}` is missing");
-        self.error(name.at, code::MISSING, message, format!("write {example}"));
-        self.path.clear();
+fn service_timeouts(written: Option<&document::ServiceTimeouts>) -> ServiceTimeouts {
+    let default = ServiceTimeouts::default();
+    let Some(written) = written else {
+        return default;
+    };
+    ServiceTimeouts {
+        connect: written.connect.as_ref().map_or(default.connect, |d| d.value.get()),
+        response_header: or(written.response_header.as_ref(), default.response_header),
+        idle: or(written.idle.as_ref(), default.idle),
+        total: or(written.total.as_ref(), default.total),
+    }
+}
+
+fn pool(written: Option<&document::Pool>) -> Pool {
+    let default = Pool::default();
+    let Some(written) = written else {
+        return default;
+    };
+    Pool {
+        max_idle: or(written.max_idle.as_ref(), default.max_idle),
+        idle_timeout: written.idle_timeout.as_ref().map_or(default.idle_timeout, |d| d.value.get()),
     }
 }
 
 /// Whether a text can stand as the target of a request.
-fn is_path(path: &str) -> bool {
+pub(super) fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -9,30 +9,59 @@ use super::InvalidValue;
 pub enum Scheme {
     /// HTTP/1.1 over plain TCP.
     Http,
+    /// HTTP over TLS.
+    Https,
+    /// HTTP/2 over plain TCP, by prior knowledge.
+    H2c,
+    /// gRPC over plain TCP.
+    Grpc,
+    /// gRPC over TLS.
+    Grpcs,
+    /// Bytes over TCP.
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 impl Scheme {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Http, Self::Https, Self::H2c, Self::Grpc, Self::Grpcs, Self::Tcp, Self::Udp];
+
     /// The scheme as written in a URL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Https => "https",
+            Self::H2c => "h2c",
+            Self::Grpc => "grpc",
+            Self::Grpcs => "grpcs",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// The port of a URL without one; there is none for bare TCP and UDP.
+    const fn port(self) -> Option<u16> {
+        match self {
+            Self::Http | Self::H2c | Self::Grpc => Some(80),
+            Self::Https | Self::Grpcs => Some(443),
+            Self::Tcp | Self::Udp => None,
         }
     }
 }
 
-/// The scheme, host and port of one backend.
+/// The scheme, host and port of one backend, and the path that precedes those of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BackendUrl {
     scheme: Scheme,
     host: Box<str>,
     port: u16,
+    path: Box<str>,
 }
 
-/// Schemes of the language that no proxy of this version speaks to a backend yet.
-const LATER: [&str; 6] = ["https", "h2c", "grpc", "grpcs", "tcp", "udp"];
-
 impl BackendUrl {
-    /// Reads a URL of scheme, host and optional port.
+    /// Reads a URL of scheme, host, optional port and optional path.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         const FORM: &str = "write a scheme, a host and a port, such as http://10.0.0.7:8080";
         let wrong = |why: &str| {
@@ -41,21 +70,15 @@ impl BackendUrl {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(wrong("it has no scheme"));
         };
-        let scheme = match scheme {
-            "http" => Scheme::Http,
-            later if LATER.contains(&later) => {
-                return Err(InvalidValue::not_yet(
-                    format!("this version does not speak `{later}` to a backend yet"),
-                    "use http:// for now",
-                ));
-            }
-            _ => return Err(wrong("its scheme is not known")),
-        };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains(['/', '?', '#']) {
-            return Err(wrong(
-                "a backend takes the path of the request, so it has none of its own",
-            ));
+        let scheme = Scheme::ALL.into_iter().find(|known| known.as_str() == scheme);
+        let scheme = scheme.ok_or_else(|| wrong("its scheme is not known"))?;
+        if rest.contains(['?', '#']) {
+            return Err(wrong("a backend takes the query of the request, so it has none"));
+        }
+        let (rest, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let path = path.strip_suffix('/').unwrap_or(path);
+        if path.bytes().any(|b| !b.is_ascii_graphic()) {
+            return Err(wrong("its path holds a space or a character outside ASCII"));
         }
         if rest.contains('@') {
             return Err(wrong("credentials in a URL end up in logs"));
@@ -64,7 +87,7 @@ impl BackendUrl {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| wrong("its port is not a number up to 65535"))?)
             }
-            _ => (rest, 80),
+            _ => (rest, scheme.port().ok_or_else(|| wrong("it has no port"))?),
         };
         if port == 0 {
             return Err(wrong("its port is 0"));
@@ -77,7 +100,8 @@ impl BackendUrl {
         if !fits {
             return Err(wrong("its host is neither a name nor an address"));
         }
-        Ok(Self { scheme, host: inner.unwrap_or(host).to_ascii_lowercase().into(), port })
+        let host = inner.unwrap_or(host).to_ascii_lowercase().into();
+        Ok(Self { scheme, host, port, path: path.into() })
     }
 
     /// The protocol.
@@ -95,6 +119,11 @@ impl BackendUrl {
         self.port
     }
 
+    /// The path without a slash at its end; empty where there is none.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// `host:port` as a `Host` field carries it, without the port where it is the scheme's own.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
@@ -102,11 +131,12 @@ impl BackendUrl {
         } else {
             self.host.to_string()
         };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        if self.scheme.port() == Some(self.port) { host } else { format!("{host}:{}", self.port) }
     }
 }
 
-fn is_host(host: &str) -> bool {
+/// Whether a text is a name or an IPv4 address.
+pub(super) fn is_host(host: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -118,7 +148,8 @@ fn is_host(host: &str) -> bool {
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{}://{open}{}{close}:{}", self.scheme.as_str(), self.host, self.port)
+        let Self { scheme, host, port, path } = self;
+        write!(f, "{}://{open}{host}{close}:{port}{path}", scheme.as_str())
     }
 }
 
@@ -132,6 +163,10 @@ mod tests {
             ("http://127.0.0.1:9001", "http://127.0.0.1:9001"),
             ("http://Canary1", "http://canary1:80"),
             ("http://[::1]:81/", "http://[::1]:81"),
+            ("https://a/base/", "https://a:443/base"),
+            ("grpcs://a", "grpcs://a:443"),
+            ("h2c://a", "h2c://a:80"),
+            ("udp://a:53", "udp://a:53"),
         ] {
             assert_eq!(BackendUrl::parse(text).unwrap().to_string(), canonical);
         }
@@ -142,8 +177,9 @@ mod tests {
         for (text, why) in [
             ("127.0.0.1:9001", "no scheme"),
             ("ftp://a", "not known"),
-            ("https://a", "does not speak `https`"),
-            ("http://a/path", "path of the request"),
+            ("tcp://a", "no port"),
+            ("http://a?q", "query of the request"),
+            ("http://a/b c", "holds a space"),
             ("http://u:p@a", "credentials"),
             ("http://a:0", "port is 0"),
             ("http://a:99999", "not a number"),

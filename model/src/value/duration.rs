@@ -8,6 +8,10 @@ use super::InvalidValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(time::Duration);
 
+/// A duration that is not zero, for what would otherwise happen never or always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PositiveDuration(Duration);
+
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -89,6 +93,30 @@ impl Duration {
     }
 }
 
+impl PositiveDuration {
+    /// Reads what [`Duration::parse`] does, without zero.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        match Duration::parse(text)? {
+            Duration::ZERO => Err(InvalidValue::new(
+                "zero would mean never or always, and neither works",
+                "write a duration such as 5s",
+            )),
+            duration => Ok(Self(duration)),
+        }
+    }
+
+    /// The duration.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl fmt::Display for PositiveDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut left = self.as_millis();
@@ -130,6 +158,14 @@ mod tests {
     fn nonsense_is_refused_with_an_example() {
         for text in ["", "-5s", "s", "5x", "1.5s", "5s3", "99999999999999999999s", "4000d", "5 s"] {
             assert!(Duration::parse(text).unwrap_err().help.unwrap().contains("30s"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_positive_duration_is_not_zero() {
+        assert_eq!(PositiveDuration::parse("5s").unwrap().get(), Duration::from_secs(5));
+        for text in ["0", "0s", "0ms"] {
+            assert!(PositiveDuration::parse(text).unwrap_err().message.contains("never or always"));
         }
     }
 

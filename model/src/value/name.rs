@@ -86,6 +86,10 @@ names! {
     RouteName = "a route";
     /// The name of a certificate.
     CertificateName = "a certificate";
+    /// The name of a middleware.
+    MiddlewareName = "a middleware";
+    /// The name of a set of TLS options.
+    TlsOptionsName = "TLS options";
 }
 
 #[cfg(test)]

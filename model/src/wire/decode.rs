@@ -16,7 +16,7 @@ use crate::{
     rule::Rule,
     value::{
         BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
-        ListenAddress, RouteName, ServiceName, Weight,
+        ListenAddress, RouteName, Scheme, ServiceName, Weight,
     },
 };
 
@@ -214,8 +214,12 @@ fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
 
 fn backend(message: v1::Backend) -> Decoded<Backend> {
     let weight = Weight::new(message.weight.into());
+    let url = BackendUrl::parse(&message.url).map_err(text)?;
+    if url.scheme() != Scheme::Http || !url.path().is_empty() {
+        return Err(format!("this version does not speak to `{url}`"));
+    }
     Ok(Backend {
-        url: BackendUrl::parse(&message.url).map_err(text)?,
+        url,
         weight: weight.ok_or_else(|| format!("weight: {} is out of range", message.weight))?,
         admin_state: match v1::AdminState::try_from(message.admin_state) {
             Ok(v1::AdminState::Enabled) => AdminState::Enabled,

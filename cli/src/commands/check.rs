@@ -52,7 +52,20 @@ pub(crate) fn run(
 
 /// Checks what was read for somebody who goes on only if it is right: draws warnings and faults.
 pub(crate) fn report(reading: &Reading, output: &Output) -> Result<Config, Failure> {
-    match reading.check(Timestamp::now().as_second()) {
+    judged(reading, reading.check(Timestamp::now().as_second()), output)
+}
+
+/// As [`report`], for somebody who wants to look at what this version does not run as well.
+pub(super) fn whole(reading: &Reading, output: &Output) -> Result<Config, Failure> {
+    judged(reading, Config::check(&reading.bundle, Timestamp::now().as_second()), output)
+}
+
+fn judged(
+    reading: &Reading,
+    parsed: Result<Parsed, Diagnostics>,
+    output: &Output,
+) -> Result<Config, Failure> {
+    match parsed {
         Ok(Parsed { config, warnings }) => {
             draw(&warnings, &reading.bundle, output);
             Ok(config)

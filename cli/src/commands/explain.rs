@@ -43,7 +43,7 @@ pub(crate) async fn run(
     } else {
         let stdin = &mut io::stdin().lock();
         let reading = source::read(&settings.files, &settings.layers, environment, stdin)?;
-        let config = check::report(&reading, output)?;
+        let config = check::whole(&reading, output)?;
         explain(&config, &request, None)
             .map_err(|Unexplainable(why)| Failure::new(why).exit(Exit::Usage))?
     };

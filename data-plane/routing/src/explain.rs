@@ -4,6 +4,8 @@
 //! Pure, like the rest of the crate: whoever asks brings the configuration and, where a fleet
 //! runs, what it reports.
 
+mod steps;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -17,6 +19,7 @@ use lb_model::{
     value::{BackendName, EntryPointName, RouteName, ServiceName},
 };
 
+use self::steps::Followed;
 use crate::{
     path,
     request::RequestHead,
@@ -231,11 +234,14 @@ fn at(
         explanation.refused = Some("route_not_found".to_owned());
         return explanation;
     };
-    explanation.decision = decision(config, route_name, route, live);
+    let is_tls = entry_point.tls.is_some();
+    let followed = steps::follow(config, name, (route_name, &route.service), is_tls, request);
+    explanation.refused = followed.refused.map(str::to_owned);
+    explanation.decision = decision(config, route_name, route, followed, live);
     if let Some(decision) = &explanation.decision
         && !decision.backends.iter().any(|backend| backend.eligible)
     {
-        explanation.refused = Some("no_healthy_backend".to_owned());
+        explanation.refused.get_or_insert_with(|| "no_healthy_backend".to_owned());
     }
     explanation
 }
@@ -244,12 +250,23 @@ fn decision(
     config: &Config,
     name: &RouteName,
     route: &Route,
+    followed: Followed,
     live: Option<&dyn Live>,
 ) -> Option<Decision> {
     let service = config.services.get(&route.service)?;
-    let backends = service.backends.iter().filter_map(|id| {
+    let Followed { steps, pool, .. } = followed;
+    // What a step chose may be outside the pool: a canary is not one of the service's backends.
+    let chosen = pool.iter().flat_map(|(chosen, _)| chosen);
+    let more = chosen.filter(|id| !service.backends.contains(id));
+    let backends = service.backends.iter().chain(more).filter_map(|id| {
         let backend = config.backends.get(id)?;
-        Some(candidate(&route.service, service, id, backend, live))
+        let mut candidate = candidate(&route.service, service, id, backend, live);
+        if let Some((chosen, why)) = &pool
+            && !chosen.contains(id)
+        {
+            (candidate.eligible, candidate.why) = (false, Some(why.clone()));
+        }
+        Some(candidate)
     });
     let limits = [
         ("connect", route.timeouts.connect.unwrap_or(service.timeouts.connect)),
@@ -262,7 +279,7 @@ fn decision(
     ];
     Some(Decision {
         route: name.to_string(),
-        steps: Vec::new(),
+        steps,
         service: route.service.to_string(),
         strategy: service.strategy.as_str().to_owned(),
         timeouts: limits.map(|(name, limit)| (name.to_owned(), limit.to_string())).to_vec(),

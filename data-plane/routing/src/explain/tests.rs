@@ -135,6 +135,80 @@ fn what_cannot_be_read_says_what_to_write() {
     }
 }
 
+const GUARDED: &str = "\
+entry_points: { web: { address: \":8000\" } }
+backends:
+  web1: { url: \"http://web1:1\" }
+  web2: { url: \"http://web2:1\" }
+  web3: { url: \"http://web3:1\" }
+services: { shop: { backends: [web1, web2, web3] } }
+middlewares:
+  inner: { ip_allow_list: { source_range: [127.0.0.0/8] } }
+  strip: { strip_prefix: { prefixes: [/api] } }
+routes: { shop: { rule: \"PathPrefix(`/`)\", service: shop, middlewares: [inner, strip] } }
+jwt:
+  enabled: true
+  algorithm: HS256
+  secret: \"0123456789abcdef0123456789abcdef\"
+  path_rules:
+    - { path: /api/admin/*, required_roles: [admin] }
+    - { path: /open/*, public: true }
+traffic_management:
+  blue_green:
+    enabled: true
+    blue_backends: [web1, web2]
+    green_backends: [web3]
+    active_slot: blue
+    switch_header: X-Slot
+";
+
+#[test]
+fn steps_say_what_follows_from_the_head_and_what_does_not() {
+    let config = Config::check(&Bundle::of_text("lb.yaml", GUARDED), 0).unwrap().config;
+    let run = |asked: &ExplainRequest| {
+        let explanation = explain(&config, asked, None).unwrap();
+        let entry_point = explanation.entry_points[0].clone();
+        let decision = entry_point.decision.unwrap();
+        let steps: Vec<_> = decision
+            .steps
+            .iter()
+            .map(|step| (step.name.clone(), step.decision.clone().unwrap_or_default()))
+            .collect();
+        let eligible = decision.backends.iter().filter(|b| b.eligible).map(|b| b.id.clone());
+        (entry_point.refused, steps, eligible.collect::<Vec<_>>(), decision.steps)
+    };
+    let step = |name: &str, decision: &str| (name.to_owned(), decision.to_owned());
+
+    let (refused, steps, eligible, _) = run(&asked("http://h/api/admin/x"));
+    assert_eq!(refused.as_deref(), Some("jwt_missing"));
+    assert_eq!(
+        steps,
+        [
+            step("jwt", "refused: jwt_missing"),
+            step("middleware inner (ip_allow_list)", "passes"),
+            step("middleware strip (strip_prefix)", "passes"),
+            step("blue-green", "slot blue"),
+        ]
+    );
+    assert_eq!(eligible, ["web1", "web2"]);
+
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let with_token = ExplainRequest {
+        headers: vec![field("Authorization", "Bearer x"), field("X-Slot", "green")],
+        ..asked("http://h/api/admin/x")
+    };
+    let (refused, steps, eligible, whole) = run(&with_token);
+    assert_eq!((refused, &steps[0]), (None, &step("jwt", "")), "the token is not looked at");
+    assert_eq!(whole[0].detail, "/api/admin/* needs a valid token with the role admin");
+    assert_eq!(whole[2].detail, "the path becomes /admin/x");
+    assert_eq!((&steps[3], eligible), (&step("blue-green", "slot green"), vec!["web3".to_owned()]));
+
+    let (refused, steps, ..) = run(&asked("http://h/open/door"));
+    assert_eq!((refused, &steps[0]), (None, &step("jwt", "passes")));
+    let outside = ExplainRequest { client: "192.0.2.1".parse().ok(), ..asked("http://h/open/x") };
+    assert_eq!(run(&outside).0.as_deref(), Some("ip_denied"));
+}
+
 proptest! {
     /// What is explained is what would be served: the look-up is the same, and the verdicts agree.
     #[test]

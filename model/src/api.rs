@@ -2,16 +2,20 @@
 //!
 //! Additive only: a key, once here, keeps its name and meaning. Times are RFC 3339 texts.
 
+mod audit;
 mod changes;
 mod config;
 mod fleet;
 mod identity;
+mod operators;
 mod overrides;
 mod versions;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{changes::*, config::*, fleet::*, identity::*, overrides::*, versions::*};
+pub use self::{
+    audit::*, changes::*, config::*, fleet::*, identity::*, operators::*, overrides::*, versions::*,
+};
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// The media type of a [`crate::Bundle`] in JSON.

@@ -11,6 +11,8 @@ mod operate;
 mod up;
 mod value;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reqwest::Url;
 
@@ -24,7 +26,7 @@ pub(crate) use self::{
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
-    operate::{Backends, BackendsAction, Decision, Filter, Out},
+    operate::{Audit, Backends, BackendsAction, Decision, Filter, Out},
     up::Up,
 };
 
@@ -55,6 +57,19 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "LBCTL_SERVER", value_name = "URL",
         default_value = "http://127.0.0.1:9700", value_parser = value::server, hide_env_values = true)]
     pub(crate) server: Url,
+    /// Whom to trust over TLS: the fleet's authority, in PEM (`lbctl authority --pem`); whoever
+    /// the system trusts by default
+    #[arg(long, global = true, env = "LBCTL_CA", value_name = "FILE", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// A file with the token that says who you are; LBCTL_TOKEN may hold the token itself
+    #[arg(
+        long,
+        global = true,
+        env = "LBCTL_TOKEN_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub(crate) token_file: Option<PathBuf>,
     /// How to write data
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
     pub(crate) output: Format,
@@ -133,7 +148,7 @@ pub(crate) enum Command {
   lbctl proxies -o name             their ids only"
     )]
     Proxies(Proxies),
-    /// Let proxies into the fleet: tokens, each good for one
+    /// Let proxies into the fleet and operators at it: tokens
     #[command(visible_alias = "token")]
     Tokens(Tokens),
     /// Save everything the control plane keeps; worth nothing without its key file
@@ -163,6 +178,8 @@ pub(crate) enum Command {
   lbctl overrides -o json | jq '.overrides[] | select(.expires == null)'"
     )]
     Overrides,
+    /// List what operators did, and what they were refused
+    Audit(Audit),
     /// List versions: who changed the configuration, when and why
     History(History),
     /// Make an older version current again

@@ -4,7 +4,7 @@
 
 pub(crate) mod operate;
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, path::Path, time::Duration};
 
 use lb_model::{
     Bundle, Diagnostics, Version,
@@ -13,14 +13,18 @@ use lb_model::{
         HealthView, OriginList, Plan, Problem, ProxyList, TokenCreated, TokenList, TokenRequest,
         VersionList,
     },
+    value::Secret,
 };
 use reqwest::{
-    Method, RequestBuilder, Url,
+    Certificate, Method, RequestBuilder, Url,
     header::{CONTENT_TYPE, IF_MATCH},
 };
 use serde::de::DeserializeOwned;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    args::{Environment, Global},
+    exit::{Exit, Failure},
+};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// For a backup, which may be large.
@@ -31,6 +35,7 @@ const WHOLE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     server: Url,
+    token: Option<Secret<String>>,
     http: reqwest::Client,
 }
 
@@ -57,8 +62,38 @@ pub(crate) enum ApiError {
 pub(crate) type Answer<T> = Result<T, ApiError>;
 
 impl Client {
-    /// A client of the control plane at this address.
-    pub(crate) fn new(server: &Url) -> Result<Self, Failure> {
+    /// A client as flags and the environment say.
+    pub(crate) fn open(global: &Global, environment: &Environment) -> Result<Self, Failure> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| {
+                let why = crate::source::reason(&error);
+                Failure::new(format!("could not read {}: {why}", path.display()))
+            })
+        };
+        let token = match &global.token_file {
+            Some(path) => {
+                let text = String::from_utf8_lossy(&read(path)?).trim().to_owned();
+                Some(Secret::new(text))
+            }
+            None => environment.token.clone(),
+        };
+        let authority = global.ca.as_deref().map(read).transpose()?;
+        Self::new(&global.server, authority.as_deref(), token)
+    }
+
+    /// A client of the control plane at this address, which trusts an authority in PEM, or those
+    /// of the system, and shows a token.
+    pub(crate) fn new(
+        server: &Url,
+        authority: Option<&[u8]>,
+        token: Option<Secret<String>>,
+    ) -> Result<Self, Failure> {
+        if token.is_some() && server.scheme() == "http" && !is_loopback(server) {
+            let what = format!("the token would travel to {server} for everybody to read");
+            return Err(Failure::new(what)
+                .exit(Exit::NotAuthorised)
+                .fix("name the control plane with https://, and its authority with --ca"));
+        }
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("lbctl/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
@@ -67,6 +102,15 @@ impl Client {
         if server.scheme() == "http" {
             // The system's certificates are not needed, and a small image may have none.
             builder = builder.tls_certs_only([]);
+        } else if let Some(authority) = authority {
+            let certificates = Certificate::from_pem_bundle(authority).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(Failure::new("the file of --ca holds no certificate in PEM").fix(
+                    "write one with `lbctl authority --pem`, or take authority.pem from the \
+                          control plane's data directory",
+                ));
+            }
+            builder = builder.tls_certs_only(certificates);
         }
         if is_loopback(server) {
             // What HTTP_PROXY names cannot reach this machine's loopback addresses.
@@ -75,7 +119,7 @@ impl Client {
         let http = builder.build().map_err(|error| {
             Failure::new(format!("could not set up a client for {server}: {}", causes(&error)))
         })?;
-        Ok(Self { server: server.clone(), http })
+        Ok(Self { server: server.clone(), token, http })
     }
 
     /// The documents of the current version.
@@ -246,7 +290,11 @@ impl Client {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Answer<T> {
@@ -328,6 +376,12 @@ impl ApiError {
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         match error {
+            ApiError::Unreachable { server, why } if why.contains("certificate") => {
+                Self::new(format!("could not trust {server}: {why}")).exit(Exit::Unreachable).fix(
+                    "name the fleet's authority with --ca FILE: authority.pem in the control \
+                         plane's data directory, or what `lbctl authority --pem` writes",
+                )
+            }
             ApiError::Unreachable { server, why } => {
                 Self::new(format!("could not reach {server}: {why}"))
                     .exit(Exit::Unreachable)
@@ -398,7 +452,7 @@ mod tests {
 
     fn client(server: &str) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Client::new(&Url::parse(server).unwrap()).unwrap()
+        Client::new(&Url::parse(server).unwrap(), None, None).unwrap()
     }
 
     #[test]
@@ -416,6 +470,20 @@ mod tests {
     #[test]
     fn a_server_without_certificates_of_the_system_can_be_reached_in_plain() {
         let _ = client("http://lb.example");
+    }
+
+    #[test]
+    fn a_token_is_not_sent_where_everybody_could_read_it() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let token = || Some(Secret::new("lbo1.a.b".to_owned()));
+        let new = |server: &str| Client::new(&Url::parse(server).unwrap(), None, token());
+        assert!(new("http://127.0.0.1:9700").is_ok() && new("http://[::1]:9700").is_ok());
+        let failure = new("http://lb.example:9700").unwrap_err();
+        assert!(failure.exit == Exit::NotAuthorised && failure.fix.unwrap().contains("https"));
+        let client = new("http://127.0.0.1:9700").unwrap();
+        let request = client.request(Method::GET, &["admin", "health"]).build().unwrap();
+        assert_eq!(request.headers()["authorization"], "Bearer lbo1.a.b");
+        assert!(!format!("{client:?}").contains("lbo1.a.b"));
     }
 
     #[test]

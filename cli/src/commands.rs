@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share.
 
 pub(crate) mod apply;
+mod audit;
 mod authority;
 mod backends;
 mod backup;
@@ -36,41 +37,37 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let server = &arguments.global.server;
+    let global = arguments.global;
+    let client = || Client::open(&global, environment);
     match arguments.command {
         Command::Check(check) => check::run(&check, environment, output),
         Command::Completion { shell } => completion(shell, output),
         Command::Up(settings) => up::run(&settings, environment, output).await,
-        Command::Apply(apply) => {
-            apply::run(&Client::new(server)?, &apply, environment, output).await
-        }
-        Command::Plan(plan) => plan::run(&Client::new(server)?, &plan, environment, output).await,
-        Command::Diff(diff) => diff::run(server, &diff, environment, output).await,
-        Command::Explain(settings) => explain::run(server, &settings, environment, output).await,
-        Command::Show(show) => show::run(&Client::new(server)?, &show, output).await,
-        Command::Config(config) => config::run(server, &config, environment, output).await,
-        Command::Get => get::run(&Client::new(server)?, output).await,
-        Command::Status => status::run(&Client::new(server)?, output).await,
-        Command::Proxies(proxies) => {
-            proxies::run(&Client::new(server)?, &proxies, environment, output).await
-        }
-        Command::Backup(settings) => backup::save(&Client::new(server)?, &settings, output).await,
+        Command::Apply(apply) => apply::run(&client()?, &apply, environment, output).await,
+        Command::Plan(plan) => plan::run(&client()?, &plan, environment, output).await,
+        Command::Diff(diff) => diff::run(client, &diff, environment, output).await,
+        Command::Explain(settings) => explain::run(client, &settings, environment, output).await,
+        Command::Show(show) => show::run(&client()?, &show, output).await,
+        Command::Config(config) => config::run(client, &config, environment, output).await,
+        Command::Get => get::run(&client()?, output).await,
+        Command::Status => status::run(&client()?, output).await,
+        Command::Proxies(proxies) => proxies::run(&client()?, &proxies, environment, output).await,
+        Command::Backup(settings) => backup::save(&client()?, &settings, output).await,
         Command::Restore(settings) => backup::restore(&settings, environment, output),
-        Command::Tokens(tokens) => {
-            tokens::run(&Client::new(server)?, &tokens, environment, output).await
-        }
+        Command::Tokens(tokens) => tokens::run(&client()?, &tokens, environment, output).await,
         Command::Authority(authority) => {
-            authority::run(&Client::new(server)?, &authority, environment, output).await
+            authority::run(&client()?, &authority, environment, output).await
         }
         Command::Backends(backends) => {
-            backends::run(&Client::new(server)?, &backends, environment, output).await
+            backends::run(&client()?, &backends, environment, output).await
         }
-        Command::Overrides => overrides::run(&Client::new(server)?, output).await,
-        Command::History(history) => history::run(&Client::new(server)?, &history, output).await,
+        Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
+        Command::Overrides => overrides::run(&client()?, output).await,
+        Command::History(history) => history::run(&client()?, &history, output).await,
         Command::Rollback(rollback) => {
-            rollback::run(&Client::new(server)?, &rollback, environment, output).await
+            rollback::run(&client()?, &rollback, environment, output).await
         }
-        Command::Version => version::run(&Client::new(server)?, output).await,
+        Command::Version => version::run(&client()?, output).await,
     }
 }
 

@@ -137,7 +137,7 @@ async fn start(
     let server = Url::parse(&format!("http://{}", control.admin)).map_err(|error| {
         Failure::new(format!("the control plane listens on `{}`: {error}", control.admin))
     })?;
-    let client = Client::new(&server)?;
+    let client = Client::new(&server, None, environment.token.clone())?;
     output.note(format_args!("starting {} proxies", settings.proxies));
     let mut launches = Vec::new();
     for number in 1..=settings.proxies {
@@ -184,7 +184,12 @@ async fn join_token(
         }
         return Ok(None);
     }
-    let request = TokenRequest { name: Some(name.clone()), labels, ttl_seconds: Some(600) };
+    let request = TokenRequest {
+        name: Some(name.clone()),
+        labels,
+        ttl_seconds: Some(600),
+        ..TokenRequest::default()
+    };
     let created = client.create_token(&request, &environment.author()).await?;
     let path = settings.data_dir.join(format!("{name}.token"));
     let write = || {

@@ -1,5 +1,6 @@
 //! The REST API and the endpoints of operators and monitors.
 
+mod access;
 mod backends;
 mod changes;
 mod config;
@@ -7,7 +8,10 @@ mod error;
 mod explain;
 mod fleet;
 mod identity;
+pub mod listener;
 mod overrides;
+mod record;
+pub mod tls;
 mod versions;
 
 use std::{
@@ -18,15 +22,21 @@ use std::{
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{Method, StatusCode, Uri},
+    middleware::from_fn_with_state,
     routing::{delete, get, post},
 };
 use lb_store::Store;
 
-use self::error::ApiError;
 use crate::{
-    backup::Stores, config_file::ConfigFile, identity::ledger::Ledger, metrics::Metrics,
-    report::Reports, scrub, snapshot::SnapshotCache, sync::registry::Registry,
+    audit::Audit,
+    backup::Stores,
+    config_file::ConfigFile,
+    identity::{ledger::Ledger, throttle::Throttle},
+    metrics::Metrics,
+    report::Reports,
+    scrub,
+    snapshot::SnapshotCache,
+    sync::registry::Registry,
 };
 
 /// The largest request body, in bytes.
@@ -54,6 +64,10 @@ pub struct Admin {
     pub stores: Stores,
     /// What is wrong with them on the disk.
     pub scrubbed: scrub::Fault,
+    /// What operators did.
+    pub audit: Audit,
+    /// Who failed to say who they are.
+    pub throttle: Mutex<Throttle>,
     /// When the control plane started.
     pub started: Instant,
 }
@@ -82,23 +96,13 @@ pub fn router(admin: Shared) -> Router {
         .route("/admin/backends", get(backends::list))
         .route("/admin/backends/{id}/enable", post(overrides::enable))
         .route("/admin/backends/{id}/disable", post(overrides::disable))
+        .route("/api/v1/audit", get(record::list))
         .route("/api/v1/overrides", get(overrides::list))
         .route("/metrics", get(fleet::metrics))
         .route("/health", get(fleet::alive))
         .route("/livez", get(fleet::alive))
         .route("/readyz", get(fleet::ready))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(Arc::clone(&admin), access::guard))
         .with_state(admin)
-}
-
-async fn unknown(uri: Uri) -> ApiError {
-    let detail = format!("there is nothing at {}; see docs/rest-api.md", uri.path());
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
-    let detail = format!("{} does not take {method}; see docs/rest-api.md", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }

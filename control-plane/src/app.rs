@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::Context;
-use lb_model::resource::HashKey;
+use lb_model::{
+    api::{AuditEntry, Role},
+    resource::HashKey,
+};
 use lb_proto::v1::{
     config_sync_server::ConfigSyncServer, enrollment_server::EnrollmentServer,
     identity_server::IdentityServer, telemetry_server::TelemetryServer,
@@ -16,21 +19,26 @@ use lb_proto::v1::{
 use lb_source::Sources;
 use lb_store::{EmbeddedStore, Store, embedded};
 use lb_telemetry::{addresses, shutdown};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::Server;
 
 use crate::{
-    admin::{self, Admin},
+    admin::{
+        self, Admin,
+        listener::{AdminListener, Peer},
+        tls,
+    },
+    audit::{self, Audit},
     backup::{self, Stores},
     config_file::{self, ConfigFile, Outcome, watch::Reloading},
-    identity::{ledger::Ledger, rotation, service::IdentityService},
+    identity::{ledger::Ledger, operator::Appointment, rotation, service::IdentityService},
     metrics::Metrics,
     overrides::keeper,
     pipeline::{Pipeline, bundle_at},
     report::Reports,
     scrub,
     secrets::{self, SealedStore},
-    settings::Settings,
+    settings::{Command, Settings},
     snapshot::SnapshotCache,
     sync::{
         registry::Registry,
@@ -57,18 +65,28 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(file) = &settings.restore {
         return Ok(backup::restore(file, &settings.data_dir)?);
     }
+    let command = settings.command;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("control-plane")
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(serve(settings))
+    match command {
+        Some(Command::RecoverToken) => runtime.block_on(recover(settings)),
+        None => runtime.block_on(serve(settings)),
+    }
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let stop = shutdown::on_signal().context("could not listen for signals")?;
-    // Fails only when another provider is there already, which is as good.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+/// Everything that is kept, opened.
+struct Kept {
+    stores: Stores,
+    configuration: Arc<dyn Store>,
+    audit: Audit,
+    ledger: Arc<Ledger>,
+}
+
+/// Opens everything that is kept.
+async fn keep(settings: &Settings) -> anyhow::Result<Kept> {
     let directory = &settings.data_dir;
     let key_file =
         settings.secrets_key_file.clone().unwrap_or_else(|| secrets::default_path(directory));
@@ -77,19 +95,77 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             .with_context(|| format!("could not make {}", parent.display()))?;
     }
     let key = secrets::key(&key_file, directory)?;
+    let audit = audit::settings(&directory.join("audit"));
     let stores = Stores {
         configuration: open(directory, settings.ballast).await?,
         identity: open(&directory.join("identity"), 0).await?,
+        audit: Arc::new(EmbeddedStore::open(audit).await?),
         directory: directory.clone(),
     };
     let seal = |inner: &Arc<EmbeddedStore>| -> Arc<dyn Store> {
         Arc::new(SealedStore::new(Arc::clone(inner) as Arc<dyn Store>, key.clone()))
     };
-    let (store, identities) = (seal(&stores.configuration), seal(&stores.identity));
-    let ledger = Ledger::open(identities, settings.proxy_certificate_life);
+    let ledger = Ledger::open(seal(&stores.identity), settings.proxy_certificate_life);
     let ledger = Arc::new(ledger.await.with_context(|| {
         format!("could not read the identity store with the key in {}", key_file.display())
     })?);
+    let (configuration, audit) = (seal(&stores.configuration), Audit::new(seal(&stores.audit)));
+    Ok(Kept { stores, configuration, audit, ledger })
+}
+
+/// Makes a token for an admin and prints it. Whoever can read the data directory and its key may
+/// do so: they hold the fleet anyway.
+#[expect(clippy::print_stdout, reason = "the token is what was asked for, and shown only here")]
+async fn recover(settings: Settings) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        settings.data_dir.join("log").exists(),
+        "there is no control plane's data in {}",
+        settings.data_dir.display()
+    );
+    let kept = keep(&settings).await?;
+    let appointment = Appointment { name: "recovered".to_owned(), role: Role::Admin, life: None };
+    let token = kept.ledger.appoint("recover-token", appointment).await?;
+    let entry = AuditEntry {
+        time: jiff::Timestamp::now().to_string(),
+        who: "recover-token".to_owned(),
+        token: None,
+        role: None,
+        from: "this machine".to_owned(),
+        method: "RUN".to_owned(),
+        path: "recover-token".to_owned(),
+        object: Some(token.record.id.clone()),
+        status: 201,
+        code: None,
+        version: None,
+    };
+    kept.audit.record(&entry).await.context("could not write into the audit log")?;
+    println!("{}", token.text.expose_secret());
+    Ok(())
+}
+
+/// How operators reach the REST API; an error says how they could.
+fn admin_tls(settings: &Settings, ledger: &Ledger) -> anyhow::Result<Option<tls::Source>> {
+    let address = settings.admin_addr;
+    let data = settings.data_dir.display();
+    anyhow::ensure!(
+        address.ip().is_loopback() || ledger.knows_operators(),
+        "{address} can be reached from other machines, and no operator has a token yet, so \
+         everybody could do everything; make one first: lb-control-plane --data-dir {data} \
+         recover-token"
+    );
+    Ok(settings.admin_tls())
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal().context("could not listen for signals")?;
+    // Fails only when another provider is there already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let Kept { stores, configuration: store, audit, ledger } = keep(&settings).await?;
+    let source = admin_tls(&settings, &ledger)?;
+    let configs = match source {
+        Some(source) => Some((watch::Sender::new(tls::config(&source, &ledger)?), source)),
+        None => None,
+    };
     let held_by = match &settings.config {
         Some(file) => Some(hold(&*store, file.clone(), &settings).await?),
         None => None,
@@ -160,6 +236,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             transport::accept(sync_listener, tls, Arc::clone(&ledger), stop.clone()),
             stop.clone().cancelled_owned(),
         );
+    let tls = configs.as_ref().map(|(configs, _)| configs.subscribe());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let configs = configs.map(|(configs, source)| (source, configs));
+    let follow = tls::follow(configs, Arc::clone(&ledger), settings.data_dir.clone(), stop.clone());
+    tokio::spawn(follow);
+    let knows_operators = ledger.knows_operators();
+    let admin_listener = AdminListener::start(admin_listener, tls, stop.clone())?;
     let admin = Admin {
         store,
         cache,
@@ -171,17 +254,30 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         ledger,
         stores,
         scrubbed,
+        audit,
+        throttle: Mutex::default(),
         started: Instant::now(),
     };
-    let admin = axum::serve(admin_listener, admin::router(Arc::new(admin)))
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let router = admin::router(Arc::new(admin)).into_make_service_with_connect_info::<Peer>();
+    let admin =
+        axum::serve(admin_listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
 
     addresses::write(
         &settings.data_dir,
-        &[("admin", admin_addr.to_string()), ("sync", sync_addr.to_string())],
+        &[
+            ("admin", admin_addr.to_string()),
+            ("admin_scheme", scheme.to_owned()),
+            ("sync", sync_addr.to_string()),
+        ],
     )
     .with_context(|| format!("could not write into {}", settings.data_dir.display()))?;
-    tracing::info!(%admin_addr, %sync_addr, "control plane ready; operators are not authenticated yet, so the API is on loopback only");
+    tracing::info!(%admin_addr, scheme, %sync_addr, "control plane ready");
+    if !knows_operators {
+        tracing::warn!(
+            "no operator has a token: whoever reaches {admin_addr} may do everything; make one \
+             with `lbctl tokens create --role admin --name NAME`"
+        );
+    }
 
     let late = async {
         stop.cancelled().await;

@@ -1,7 +1,7 @@
 //! Everything that the control plane keeps, in one file.
 //!
-//! The file holds the configuration and the identity of the fleet, each as its store wrote it:
-//! sealed. Without the key file it tells nothing, and cannot be used; keep the two apart. What is
+//! The file holds the configuration, the identity of the fleet and the audit log, each as its
+//! store wrote it: sealed. Without the key file it tells nothing, and cannot be used; keep the two apart. What is
 //! restored begins a new lineage that names the old one, so proxies follow it and take no number
 //! for another content.
 
@@ -15,9 +15,11 @@ use std::{
 use lb_store::{EmbeddedStore, StoreError};
 
 /// How the file begins.
-const MAGIC: &[u8; 8] = b"lbfleet1";
-/// What is in it, in order, and where it belongs under the data directory.
-const PARTS: [&str; 2] = ["configuration", "identity"];
+const MAGIC: &[u8; 8] = b"lbfleet2";
+/// How one began that has no audit log.
+const WITHOUT_AUDIT: &[u8; 8] = b"lbfleet1";
+/// What is in it, in order.
+const PARTS: [&str; 3] = ["configuration", "identity", "audit"];
 
 /// The stores of a control plane.
 #[derive(Clone)]
@@ -26,8 +28,18 @@ pub struct Stores {
     pub configuration: Arc<EmbeddedStore>,
     /// The identity of the fleet.
     pub identity: Arc<EmbeddedStore>,
+    /// What operators did.
+    pub audit: Arc<EmbeddedStore>,
     /// Where there is room for a copy.
     pub directory: PathBuf,
+}
+
+impl Stores {
+    /// Each with its name.
+    pub fn named(&self) -> [(&'static str, &Arc<EmbeddedStore>); 3] {
+        let [configuration, identity, audit] = PARTS;
+        [(configuration, &self.configuration), (identity, &self.identity), (audit, &self.audit)]
+    }
 }
 
 /// A backup that could not be made or used.
@@ -80,7 +92,7 @@ pub fn write(stores: &Stores) -> Result<File, BackupError> {
     std::fs::remove_file(&path).map_err(io("make"))?;
     let mut out = BufWriter::new(file);
     out.write_all(MAGIC).map_err(io("write"))?;
-    for (part, store) in PARTS.into_iter().zip([&stores.configuration, &stores.identity]) {
+    for (part, store) in stores.named() {
         let start = out.stream_position().map_err(io("write"))?;
         out.write_all(&[0; 8]).map_err(io("write"))?;
         store.backup(&mut out).map_err(|source| BackupError::Store {
@@ -114,11 +126,14 @@ pub fn restore(path: &Path, directory: &Path) -> Result<(), BackupError> {
     let mut file = BufReader::new(file);
     let mut magic = [0; 8];
     file.read_exact(&mut magic).map_err(|_| not_a_backup())?;
-    if magic != *MAGIC {
-        return Err(not_a_backup());
-    }
+    let parts = match &magic {
+        MAGIC => PARTS.len(),
+        WITHOUT_AUDIT => PARTS.len() - 1,
+        _ => return Err(not_a_backup()),
+    };
     let mut at = MAGIC.len() as u64;
-    for (part, directory) in PARTS.into_iter().zip([directory, &directory.join("identity")]) {
+    let places = [directory.to_owned(), directory.join("identity"), directory.join("audit")];
+    for (part, directory) in PARTS.into_iter().zip(&places).take(parts) {
         let mut length = [0; 8];
         file.read_exact(&mut length).map_err(|_| not_a_backup())?;
         let length = u64::from_le_bytes(length);
@@ -163,7 +178,9 @@ mod tests {
         configuration.commit(Version::NONE, commit("one")).await.unwrap();
         configuration.commit(Version(1), commit("two")).await.unwrap();
         identity.commit(Version::NONE, commit("fleet")).await.unwrap();
-        let stores = Stores { configuration, identity, directory: directory.join("a") };
+        let audit = open(&directory.join("a/audit")).await;
+        audit.commit(Version::NONE, commit("who")).await.unwrap();
+        let stores = Stores { configuration, identity, audit, directory: directory.join("a") };
         let mut bytes = Vec::new();
         write(&stores).unwrap().read_to_end(&mut bytes).unwrap();
         let path = directory.join("backup");
@@ -172,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_stores_come_back_with_their_history_in_a_new_lineage() {
+    async fn all_stores_come_back_with_their_history_in_a_new_lineage() {
         let directory = tempfile::tempdir().unwrap();
         let (stores, path) = backup(directory.path()).await;
         let target = directory.path().join("b");
@@ -182,6 +199,8 @@ mod tests {
         let read = configuration.get_at(Version(1), &Key::config()).await.unwrap().unwrap();
         assert_eq!((&read[..], configuration.head().await.unwrap()), (&b"one"[..], Version(2)));
         assert_eq!(&identity.get(&Key::config()).await.unwrap().unwrap()[..], b"fleet");
+        let audit = open(&target.join("audit")).await;
+        assert_eq!(&audit.get(&Key::config()).await.unwrap().unwrap()[..], b"who");
     }
 
     #[tokio::test]

@@ -6,12 +6,15 @@
 //! does not lock the fleet out. Revoking a proxy takes effect at once, without lists in
 //! certificates: the control plane refuses its name.
 //!
+//! An operator is known by a token with a role, [`operator`].
+//!
 //! [`authority`] makes and reads certificates, [`token`] and [`throttle`] decide about tokens,
 //! [`ledger`] keeps what is decided, [`service`] answers proxies, [`rotation`] replaces the
 //! authority while the fleet runs.
 
 pub mod authority;
 pub mod ledger;
+pub mod operator;
 pub mod rotation;
 pub mod service;
 pub mod throttle;

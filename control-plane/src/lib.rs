@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod backup;
 pub mod config_file;
 pub mod identity;

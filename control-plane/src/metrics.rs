@@ -26,6 +26,8 @@ pub struct Metrics {
     reloads: IntCounterVec,
     last_reload: IntGauge,
     reload_failing: IntGauge,
+    /// Operators that were not let in, by reason.
+    pub auth_failures: IntCounterVec,
     /// The current version.
     pub version: IntGauge,
     /// Connected proxies.
@@ -83,6 +85,13 @@ impl Metrics {
                 metric::CONFIG_RELOAD_FAILING,
                 "Whether the configuration file says something else than the current version",
             )?,
+            auth_failures: IntCounterVec::new(
+                Opts::new(
+                    metric::OPERATOR_AUTH_FAILURES_TOTAL,
+                    "Requests of operators that were not let in by reason",
+                ),
+                &["reason"],
+            )?,
             version: IntGauge::new(metric::CONFIG_VERSION, "The current version")?,
             connected: IntGauge::new(metric::CONNECTED_PROXIES, "Connected proxies")?,
             in_sync: IntGauge::new(metric::PROXIES_IN_SYNC, "Proxies on the current version")?,
@@ -101,6 +110,7 @@ impl Metrics {
         registry.register(Box::new(metrics.reloads.clone()))?;
         registry.register(Box::new(metrics.last_reload.clone()))?;
         registry.register(Box::new(metrics.reload_failing.clone()))?;
+        registry.register(Box::new(metrics.auth_failures.clone()))?;
         registry.register(Box::new(metrics.version.clone()))?;
         registry.register(Box::new(metrics.connected.clone()))?;
         registry.register(Box::new(metrics.in_sync.clone()))?;

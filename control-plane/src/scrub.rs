@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_hours(1);
 /// What the last look found wrong, if anything.
 pub type Fault = Arc<Mutex<Option<String>>>;
 
-/// Verifies both stores every hour until told to stop: the chain of commits, and that the index
+/// Verifies all stores every hour until told to stop: the chain of commits, and that the index
 /// agrees with it. What it finds stands in the log and in `/admin/health`.
 pub async fn run(stores: Stores, fault: Fault, stop: CancellationToken) {
     loop {
@@ -33,8 +33,7 @@ pub async fn run(stores: Stores, fault: Fault, stop: CancellationToken) {
 
 /// The first thing that is wrong.
 async fn look(stores: &Stores) -> Option<String> {
-    for (name, store) in [("configuration", &stores.configuration), ("identity", &stores.identity)]
-    {
+    for (name, store) in stores.named() {
         match store.verify().await {
             Ok(verified) => {
                 tracing::debug!(store = name, head = verified.head.0, "verified");

@@ -4,8 +4,10 @@
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use lb_telemetry::logging::Format;
+
+use crate::admin::tls;
 
 /// Keeps the configuration of a fleet of proxies and streams it to them.
 #[derive(Debug, Clone, Parser)]
@@ -15,15 +17,33 @@ pub struct Settings {
     #[arg(long, value_name = "DIR", env = "LB_CONTROL_PLANE_DATA_DIR")]
     pub data_dir: PathBuf,
 
-    /// Where the REST API answers; loopback only
+    /// Where the REST API answers; other addresses than loopback take a token for an operator,
+    /// and are served over TLS
     #[arg(
         long,
         value_name = "ADDR",
         default_value = "127.0.0.1:9700",
-        value_parser = loopback,
         env = "LB_CONTROL_PLANE_ADMIN_ADDR"
     )]
     pub admin_addr: SocketAddr,
+
+    /// A name under which operators reach the REST API, for the certificate that the fleet's
+    /// authority signs; may be repeated
+    #[arg(
+        long = "admin-name",
+        value_name = "NAME",
+        env = "LB_CONTROL_PLANE_ADMIN_NAME",
+        value_delimiter = ','
+    )]
+    pub admin_names: Vec<String>,
+
+    /// A certificate chain in PEM for the REST API, instead of one by the fleet's authority
+    #[arg(long, value_name = "FILE", requires = "admin_key", env = "LB_CONTROL_PLANE_ADMIN_CERT")]
+    pub admin_cert: Option<PathBuf>,
+
+    /// Its private key in PEM
+    #[arg(long, value_name = "FILE", requires = "admin_cert", env = "LB_CONTROL_PLANE_ADMIN_KEY")]
+    pub admin_key: Option<PathBuf>,
 
     /// Where proxies connect, with certificates of the fleet
     #[arg(
@@ -99,6 +119,30 @@ pub struct Settings {
         env = "LB_CONTROL_PLANE_LOG_FORMAT"
     )]
     pub log_format: LogFormat,
+
+    #[command(subcommand)]
+    /// Something else than to run
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Make a token for an admin, when none is left; the control plane must not run
+    RecoverToken,
+}
+
+impl Settings {
+    /// How the REST API is served: over TLS with a certificate from there, or in plain.
+    pub fn admin_tls(&self) -> Option<tls::Source> {
+        match (&self.admin_cert, &self.admin_key) {
+            (Some(certificate), Some(key)) => {
+                Some(tls::Source::Files { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ if self.admin_addr.ip().is_loopback() && self.admin_names.is_empty() => None,
+            _ => Some(tls::Source::Fleet(tls::names(self.admin_addr, &self.admin_names))),
+        }
+    }
 }
 
 impl Settings {
@@ -157,31 +201,26 @@ fn certificate_life(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Operators are not told apart from strangers yet, so they must be on this machine.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text
-        .parse()
-        .map_err(|_| format!("`{text}` is not an address and a port, such as 127.0.0.1:9700"))?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(format!(
-            "{address} can be reached from other machines, and callers are not authenticated \
-             yet; use 127.0.0.1:{}",
-            address.port()
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_addresses_are_taken() {
-        assert!(loopback("127.0.0.1:9700").is_ok());
-        assert!(loopback("[::1]:9700").is_ok());
-        assert!(loopback("0.0.0.0:9700").unwrap_err().contains("use 127.0.0.1:9700"));
-        assert!(loopback("localhost").unwrap_err().contains("such as"));
+    fn tls_is_spoken_beyond_loopback_and_where_it_is_asked_for() {
+        let of = |flags: &[&str]| {
+            let line = [&["lb-control-plane", "--data-dir", "d"], flags].concat();
+            Settings::try_parse_from(line).map(|settings| settings.admin_tls())
+        };
+        assert!(of(&[]).unwrap().is_none());
+        assert!(of(&["--admin-addr", "[::1]:9700"]).unwrap().is_none());
+        let Some(tls::Source::Fleet(names)) = of(&["--admin-addr", "10.0.0.7:9700"]).unwrap()
+        else {
+            panic!("TLS")
+        };
+        assert!(names.contains(&"10.0.0.7".to_owned()), "{names:?}");
+        let files = of(&["--admin-cert", "c.pem", "--admin-key", "k.pem"]).unwrap();
+        assert!(matches!(files, Some(tls::Source::Files { .. })));
+        assert!(of(&["--admin-cert", "c.pem"]).is_err());
+        assert!(of(&["--admin-addr", "localhost"]).is_err());
     }
 }

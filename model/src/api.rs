@@ -2,18 +2,21 @@
 //!
 //! Additive only: a key, once here, keeps its name and meaning. Times are RFC 3339 texts.
 
+mod audit;
 mod changes;
 mod config;
 mod explain;
 mod fleet;
 mod identity;
+mod operators;
 mod overrides;
 mod versions;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    changes::*, config::*, explain::*, fleet::*, identity::*, overrides::*, versions::*,
+    audit::*, changes::*, config::*, explain::*, fleet::*, identity::*, operators::*, overrides::*,
+    versions::*,
 };
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 

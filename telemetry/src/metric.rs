@@ -56,3 +56,5 @@ pub const CONFIG_RELOADS_TOTAL: &str = "lb_config_reloads_total";
 pub const CONFIG_LAST_RELOAD: &str = "lb_config_last_reload_success_timestamp_seconds";
 /// 1 while what that file says is not the current version.
 pub const CONFIG_RELOAD_FAILING: &str = "lb_config_reload_failing";
+/// Requests of operators that were not let in, by reason: `missing`, `invalid`, `throttled`.
+pub const OPERATOR_AUTH_FAILURES_TOTAL: &str = "lb_operator_auth_failures_total";

@@ -281,10 +281,12 @@ async fn a_start_with_an_invalid_file_fails_and_names_line_and_column() {
 async fn addresses_that_others_can_reach_are_refused() {
     let scratch = Scratch::new();
     let data = scratch.path();
-    // Proxies prove who they are; operators do not yet.
-    for program in ["lb-control-plane", "lb-data-plane"] {
+    // A proxy asks nobody who they are, and a control plane only once somebody has a token.
+    for (program, remedy) in
+        [("lb-control-plane", "recover-token"), ("lb-data-plane", "use 127.0.0.1:9799")]
+    {
         let said = refusal(&scratch, program, data, &["--admin-addr", "0.0.0.0:9799"]).await;
-        assert!(said.contains("use 127.0.0.1:9799"), "{program}: {said}");
+        assert!(said.contains(remedy), "{program}: {said}");
     }
 }
 

@@ -25,7 +25,16 @@ impl Ended {
 }
 
 pub(crate) async fn lbctl(server: &str, arguments: &[&str]) -> Ended {
+    lbctl_as(server, None, arguments).await
+}
+
+/// As [`lbctl`], with a token in the environment.
+pub(crate) async fn lbctl_as(server: &str, token: Option<&str>, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("lbctl"));
+    for name in ["LBCTL_TOKEN_FILE", "LBCTL_CA", "LBCTL_TOKEN"] {
+        command.env_remove(name);
+    }
+    command.envs(token.map(|token| ("LBCTL_TOKEN", token)));
     command.args(["--server", server]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

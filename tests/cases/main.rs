@@ -27,6 +27,7 @@ mod hostile_proxy;
 mod hot_reload;
 mod identity;
 mod lbctl;
+mod operators;
 mod overrides;
 mod partition;
 mod poison;

@@ -19,7 +19,9 @@ pub struct ControlPlane {
     data: PathBuf,
     more: Vec<String>,
     admin: String,
+    scheme: String,
     sync: String,
+    token: Option<String>,
     http: reqwest::Client,
     inside: Option<Namespace>,
 }
@@ -82,7 +84,9 @@ impl ControlPlane {
             data: data.to_owned(),
             more,
             admin: String::new(),
+            scheme: "http".to_owned(),
             sync: String::new(),
+            token: None,
             http: http_client(),
             inside,
         };
@@ -92,15 +96,18 @@ impl ControlPlane {
 
     async fn ready(&mut self) {
         let file = self.data.join("addresses.json");
-        let (admin, sync) = eventually("the control plane listens", async || {
+        let (admin, scheme, sync) = eventually("the control plane listens", async || {
             assert!(self.process.is_running(), "the control plane ended: {}", self.process.said());
             let text = std::fs::read(&file).map_err(|error| error.to_string())?;
             let value: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
             let address = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-            Ok((address("admin"), address("sync")))
+            Ok((address("admin"), address("admin_scheme"), address("sync")))
         })
         .await;
-        (self.admin, self.sync) = (admin, sync);
+        (self.admin, self.scheme, self.sync) = (admin, scheme, sync);
+        if self.scheme == "https" {
+            self.trust_authority().await;
+        }
         if let Some(namespace) = &self.inside {
             self.admin = namespace.relay(&self.admin).await.to_string();
         }
@@ -109,6 +116,34 @@ impl ControlPlane {
             response.and_then(Response::error_for_status).map_err(|error| format!("{error:?}"))
         })
         .await;
+    }
+
+    /// Trusts nobody but the authority whose certificate is in the data directory.
+    async fn trust_authority(&mut self) {
+        let file = self.authority_file();
+        let certificates = eventually("the authority is written down", async || {
+            let text = std::fs::read(&file).map_err(|error| error.to_string())?;
+            reqwest::Certificate::from_pem_bundle(&text).map_err(|error| error.to_string())
+        })
+        .await;
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        self.http = client.tls_certs_only(certificates).build().expect("an HTTPS client");
+    }
+
+    /// The file with the certificates of the fleet's authority.
+    pub fn authority_file(&self) -> PathBuf {
+        self.data.join("authority.pem")
+    }
+
+    /// Shows this token from now on.
+    pub fn sign_in(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    /// Makes a token for an operator, who must be possible.
+    pub async fn appoint(&self, name: &str, role: &str) -> TokenCreated {
+        let body = serde_json::json!({ "name": name, "role": role });
+        self.make_token(&body.to_string()).await
     }
 
     /// Where proxies connect.
@@ -124,7 +159,7 @@ impl ControlPlane {
 
     /// Where operators ask.
     pub fn url(&self) -> String {
-        format!("http://{}", self.admin)
+        format!("{}://{}", self.scheme, self.admin)
     }
 
     /// Where its data is.
@@ -174,7 +209,11 @@ impl ControlPlane {
 
     /// A request to the REST API.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url()))
+        let request = self.http.request(method, format!("{}{path}", self.url()));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// The JSON at `path`.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, ffi::OsString};
 
+use lb_model::value::Secret;
+
 /// What matters of the environment besides flags.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
@@ -13,6 +15,8 @@ pub(crate) struct Environment {
     pub(crate) dumb_terminal: bool,
     /// Who runs this.
     pub(crate) user: Option<String>,
+    /// `LBCTL_TOKEN`: who runs this, to the control plane.
+    pub(crate) token: Option<Secret<String>>,
     /// Where programs are looked for.
     pub(crate) path: Option<OsString>,
     /// Every variable that is a text: documents may name any.
@@ -30,6 +34,7 @@ impl Environment {
             force_color: text("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             dumb_terminal: text("TERM").is_some_and(|value| value == "dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
+            token: text("LBCTL_TOKEN").map(Secret::new),
             path: std::env::var_os("PATH"),
             variables: std::env::vars_os()
                 .filter_map(|(name, value)| {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use lb_model::value::Label;
 
 use super::value::{duration, label};
@@ -29,13 +29,37 @@ pub(crate) enum ProxiesAction {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  lbctl tokens create --proxy > token      one proxy may join within an hour
-  lbctl tokens create --proxy --label edge --label eu > token
+  lbctl tokens create --role admin --name ann > token     the first one: from then on all need one
+  lbctl tokens create --role operator --name ci --ttl 90d > ci.token
+  lbctl tokens create --proxy --label edge > edge.token   one proxy may join within an hour
   lbctl tokens                             list them; secrets are shown once only
-  lbctl tokens revoke AbCd1234")]
+  lbctl tokens revoke AbCd1234
+
+Whoever has the token of an operator puts it into LBCTL_TOKEN, or its file into LBCTL_TOKEN_FILE.")]
 pub(crate) struct Tokens {
     #[command(subcommand)]
     pub(crate) action: Option<TokensAction>,
+}
+
+/// What an operator may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Look at everything
+    Viewer,
+    /// Also change the configuration, take backends out, set log levels
+    Operator,
+    /// Also make tokens, end memberships, replace the authority, take backups
+    Admin,
+}
+
+impl From<Role> for lb_model::api::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Viewer => Self::Viewer,
+            Role::Operator => Self::Operator,
+            Role::Admin => Self::Admin,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,21 +67,25 @@ pub(crate) enum TokensAction {
     /// List tokens
     List,
     /// Make a token
+    #[command(group = ArgGroup::new("for").required(true).args(["proxy", "role"]))]
     Create {
         /// For a proxy that joins the fleet
-        #[arg(long, required = true)]
+        #[arg(long)]
         proxy: bool,
-        /// What the proxy will be called; as it likes by default
+        /// For an operator who may do this
+        #[arg(long, value_name = "ROLE", requires = "name")]
+        role: Option<Role>,
+        /// What the proxy will be called, as it likes by default; or who the operator is
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
         /// A label that the proxy will hold; may be repeated
-        #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+        #[arg(long = "label", value_name = "LABEL", value_parser = label, conflicts_with = "role")]
         labels: Vec<Label>,
-        /// How long it is good
-        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
-        ttl: Duration,
+        /// How long it is good; by default 1h for a proxy, for ever for an operator
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        ttl: Option<Duration>,
     },
-    /// Take back a token that was not used
+    /// Take back a token of a proxy that was not used, or end that of an operator
     Revoke {
         /// Its id
         #[arg(value_name = "ID")]
@@ -96,8 +124,12 @@ pub(crate) struct Restore {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   lbctl authority
+  lbctl authority --pem > ca.pem    for --ca, where the control plane is asked over TLS
   lbctl authority rotate            replace it while the fleet runs")]
 pub(crate) struct Authority {
+    /// Write the certificates themselves
+    #[arg(long)]
+    pub(crate) pem: bool,
     #[command(subcommand)]
     pub(crate) action: Option<AuthorityAction>,
 }

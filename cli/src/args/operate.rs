@@ -1,4 +1,4 @@
-//! Operating what runs: taking backends out of service and putting them back.
+//! Operating what runs: taking backends out of service and putting them back, and who did.
 
 use std::time::Duration;
 
@@ -99,4 +99,18 @@ pub(crate) struct Out {
     /// Even if a service is left without an enabled backend
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl audit
+  lbctl audit --limit 5 -o wide     with tokens and hashes
+  lbctl audit -o json | jq '.entries[] | select(.status >= 400)'")]
+pub(crate) struct Audit {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Only entries before this one
+    #[arg(long, value_name = "N")]
+    pub(crate) before: Option<u64>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_model::api::{BackendChanged, BackendList, OverrideList};
+use lb_model::api::{AuditList, BackendChanged, BackendList, OverrideList};
 use reqwest::Method;
 
 use super::{Answer, Client, Signature};
@@ -55,6 +55,13 @@ impl Client {
             request = request.timeout(*time + MARGIN);
         }
         self.send(request.query(&query)).await
+    }
+
+    /// What operators did, newest first.
+    pub(crate) async fn audit(&self, limit: u32, before: Option<u64>) -> Answer<AuditList> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(before.map(|before| ("before", before.to_string())));
+        self.get(&["api", "v1", "audit"], &query).await
     }
 
     /// What operators decided about backends.

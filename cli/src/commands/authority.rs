@@ -16,6 +16,10 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    if authority.pem && authority.action.is_none() {
+        output.data(&client.authority().await?.certificates)?;
+        return Ok(Exit::Ok);
+    }
     let view = match authority.action {
         None => client.authority().await?,
         Some(AuthorityAction::Rotate) => {

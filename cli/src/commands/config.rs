@@ -7,7 +7,6 @@ use lb_model::{
     api::{Origin, OriginList},
     difference::Written,
 };
-use reqwest::Url;
 
 use super::{get, history, show};
 use crate::{
@@ -20,20 +19,18 @@ use crate::{
 
 /// Does what the verb says.
 pub(crate) async fn run(
-    server: &Url,
+    client: impl Fn() -> Result<Client, Failure>,
     config: &Config,
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
     match &config.action {
-        ConfigAction::Get => get::run(&Client::new(server)?, output).await,
-        ConfigAction::History(settings) => {
-            history::run(&Client::new(server)?, settings, output).await
-        }
-        ConfigAction::Show(settings) => show::run(&Client::new(server)?, settings, output).await,
+        ConfigAction::Get => get::run(&client()?, output).await,
+        ConfigAction::History(settings) => history::run(&client()?, settings, output).await,
+        ConfigAction::Show(settings) => show::run(&client()?, settings, output).await,
         ConfigAction::Sources { files, layers } => {
             let list = if files.is_empty() {
-                Client::new(server)?.origins().await?
+                client()?.origins().await?
             } else {
                 let reading = source::read(files, layers, environment, &mut io::stdin().lock())?;
                 for name in &reading.ignored {

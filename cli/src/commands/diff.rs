@@ -3,7 +3,6 @@
 use std::io;
 
 use lb_model::{Version, api::Change, difference::Written};
-use reqwest::Url;
 
 use super::{apply, check, plan};
 use crate::{
@@ -25,7 +24,7 @@ enum Side {
 
 /// Compares and draws.
 pub(crate) async fn run(
-    server: &Url,
+    client: impl Fn() -> Result<Client, Failure>,
     diff: &Diff,
     environment: &Environment,
     output: &Output,
@@ -39,13 +38,13 @@ pub(crate) async fn run(
     };
     let to = diff.to.as_deref().map(&side).transpose()?;
     let found = match (side(&diff.from)?, to) {
-        (Side::Version(version), None) => Client::new(server)?.diff(None, version).await?.changes,
+        (Side::Version(version), None) => client()?.diff(None, version).await?.changes,
         (Side::Version(from), Some(Side::Version(to))) => {
-            Client::new(server)?.diff(Some(from), to).await?.changes
+            client()?.diff(Some(from), to).await?.changes
         }
         (Side::Version(from), Some(Side::Files(to))) => {
             check::report(&to, output)?;
-            let planned = Client::new(server)?.plan(&to.bundle, Some(from)).await;
+            let planned = client()?.plan(&to.bundle, Some(from)).await;
             planned.map_err(|error| apply::refused(error, from, &to, output))?.changes
         }
         (Side::Files(from), Some(Side::Files(to))) => {

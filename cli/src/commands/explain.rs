@@ -7,7 +7,6 @@ use lb_model::{
     api::{Candidate, Decision, EntryPointExplanation, ExplainRequest, Explanation, RouteVerdict},
 };
 use lb_routing::explain::{Unexplainable, explain};
-use reqwest::Url;
 
 use super::check;
 use crate::{
@@ -25,7 +24,7 @@ const PLAIN: &str = "\x1b[0m";
 
 /// Asks the control plane, or a file.
 pub(crate) async fn run(
-    server: &Url,
+    client: impl Fn() -> Result<Client, Failure>,
     settings: &Explain,
     environment: &Environment,
     output: &Output,
@@ -39,7 +38,7 @@ pub(crate) async fn run(
         version: settings.version.map(Version),
     };
     let explanation = if settings.files.is_empty() {
-        Client::new(server)?.explain(&request).await?
+        client()?.explain(&request).await?
     } else {
         let stdin = &mut io::stdin().lock();
         let reading = source::read(&settings.files, &settings.layers, environment, stdin)?;

@@ -20,7 +20,7 @@ use lb_model::{
 use lb_store::{Commit, Key};
 use serde::Deserialize;
 
-use super::{Admin, Shared, changes, error::ApiError, versions::commit_view};
+use super::{Admin, Shared, access::Caller, changes, error::ApiError, versions::commit_view};
 use crate::pipeline::bundle_at;
 
 /// The name of a document that came without one.
@@ -94,6 +94,7 @@ pub(super) fn view(admin: &Admin, version: Version, bundle: &Bundle) -> ConfigVi
 
 pub(super) async fn put_config(
     State(admin): State<Shared>,
+    caller: Caller,
     query: Result<Query<ChangeQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -108,7 +109,7 @@ pub(super) async fn put_config(
                       GET /api/v1/config as If-Match";
         ApiError::new(StatusCode::PRECONDITION_REQUIRED, "precondition_required", detail)
     })?;
-    let committed = change(&admin, bundle, precondition, query).await;
+    let committed = change(&admin, bundle, precondition, query.signed_by(&caller)).await;
     let result = match &committed {
         Ok(committed) if committed.changed => "committed",
         Ok(_) => "unchanged",
@@ -157,7 +158,7 @@ pub(super) async fn change(
     let bytes =
         serde_json::to_vec(&bundle).map_err(|error| ApiError::internal(error.to_string()))?;
     let commit = Commit {
-        author: text(query.author, "unknown"),
+        author: query.author,
         reason: text(query.reason, ""),
         time: now,
         puts: vec![(Key::config(), bytes.into())],
@@ -181,6 +182,11 @@ pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Diagnostics), A
 }
 
 impl ChangeQuery {
+    /// The same, with the author that the caller really is.
+    pub(super) fn signed_by(self, caller: &Caller) -> Self {
+        Self { author: caller.author(self.author), ..self }
+    }
+
     pub(super) fn with_reason(mut self, reason: impl FnOnce() -> String) -> Self {
         if self.reason.is_empty() {
             self.reason = reason();

@@ -2,7 +2,11 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    extract::{
+        Path,
+        rejection::{BytesRejection, PathRejection},
+    },
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use lb_model::{
@@ -13,18 +17,28 @@ use lb_store::StoreError;
 
 /// A failure, ready to be answered.
 #[derive(Debug)]
-pub(super) struct ApiError(Box<Problem>);
+pub(super) struct ApiError(Box<Problem>, Option<(HeaderName, HeaderValue)>);
+
+/// The code of a problem, beside its answer: the audit log notes it.
+#[derive(Debug, Clone)]
+pub(super) struct Code(pub(super) String);
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem {
+        let problem = Problem {
             kind: "about:blank".to_owned(),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             code: code.to_owned(),
             detail: detail.into(),
             ..Problem::default()
-        }))
+        };
+        Self(Box::new(problem), None)
+    }
+
+    /// The same, with a field that the status asks for.
+    pub(super) fn with_field(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self(self.0, Some((name, value)))
     }
 
     /// A fault of our own.
@@ -57,6 +71,18 @@ impl ApiError {
         let detail = format!("there is no version {version}; the newest is {head}");
         Self::new(StatusCode::NOT_FOUND, "unknown_version", detail).with_current(head)
     }
+}
+
+/// The name in a path.
+pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    path.map(|Path(name)| name).map_err(|rejection| {
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_path", rejection.body_text())
+    })
+}
+
+/// Why a body was not taken.
+pub(super) fn unreadable(rejection: &BytesRejection) -> ApiError {
+    ApiError::new(rejection.status(), "unreadable_body", rejection.body_text())
 }
 
 impl From<StoreError> for ApiError {
@@ -94,11 +120,14 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let code = Code(self.0.code.clone());
         let status =
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.0)).into_response();
         let kind = HeaderValue::from_static(PROBLEM_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response.headers_mut().extend(self.1);
+        response.extensions_mut().insert(code);
         response
     }
 }

@@ -29,6 +29,11 @@ pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyLis
     Ok(Json(ProxyList { version, proxies }))
 }
 
+/// What is said while nobody needs a token. It is no fault of the fleet, so its health does not
+/// suffer.
+const UNGUARDED: &str = "no operator has a token: whoever reaches the loopback address may do \
+                         everything; make one with `lbctl tokens create --role admin --name NAME`";
+
 /// `healthy`: everything is as it should be. `degraded`: something needs a look, traffic is
 /// served. `unhealthy`: the control plane cannot do its work.
 pub(super) async fn health(State(admin): State<Shared>) -> Response {
@@ -54,6 +59,8 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
     let overrides = left_empty(config);
     components.insert("store".to_owned(), store);
     components.insert("overrides".to_owned(), overrides);
+    let access = if admin.ledger.knows_operators() { "ok" } else { UNGUARDED };
+    components.insert("access".to_owned(), access.to_owned());
     components.insert("configuration".to_owned(), configuration);
     let well = components.values().all(|text| text == "ok");
     let status = if head.is_err() {

@@ -1,27 +1,41 @@
 //! Tokens, revocation and the authority of the fleet.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, PathRejection, QueryRejection},
+    },
     http::StatusCode,
 };
 use jiff::Timestamp;
-use lb_model::api::{AuthorityView, TokenCreated, TokenList, TokenRequest, TokenView};
-use lb_model::{resource::Digest, value::Labels};
+use lb_model::{
+    api::{AuthorityView, Revoked, Role, TokenCreated, TokenList, TokenRequest, TokenView},
+    resource::Digest,
+    value::Labels,
+};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::{Shared, config::bad_query, error::ApiError};
+use super::{
+    Shared,
+    access::{Caller, Made},
+    config::bad_query,
+    error::{ApiError, named, unreadable},
+    tls,
+};
 use crate::identity::{
     ledger::LedgerError,
+    operator::{Appointment, OperatorRecord},
     rotation,
     token::{Grant, TokenRecord},
 };
 
-/// How long a token is good when nobody says, and at most, in seconds.
+/// How long a token for a proxy is good when nobody says, and at most, in seconds.
 const LIFE: u32 = 3_600;
 const LONGEST: u32 = 30 * 86_400;
+/// How long one for an operator is good at most, in seconds, unless it is for ever.
+const LONGEST_OPERATOR: u32 = 10 * 365 * 86_400;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,77 +44,132 @@ pub(super) struct AuthorQuery {
 }
 
 impl AuthorQuery {
-    fn read(query: Result<Query<Self>, QueryRejection>) -> Result<String, ApiError> {
+    /// Who makes the change.
+    fn author(
+        query: Result<Query<Self>, QueryRejection>,
+        caller: &Caller,
+    ) -> Result<String, ApiError> {
         let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
-        Ok(if query.author.is_empty() { "unknown".to_owned() } else { query.author })
+        Ok(caller.author(query.author))
     }
+}
+
+fn invalid(detail: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
 }
 
 pub(super) async fn create_token(
     State(admin): State<Shared>,
+    caller: Caller,
     query: Result<Query<AuthorQuery>, QueryRejection>,
-    body: Bytes,
-) -> Result<(StatusCode, Json<TokenCreated>), ApiError> {
-    let author = AuthorQuery::read(query)?;
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Extension<Made>, Json<TokenCreated>), ApiError> {
+    let author = AuthorQuery::author(query, &caller)?;
+    let body = body.map_err(|rejection| unreadable(&rejection))?;
     let request: TokenRequest = if body.is_empty() {
         TokenRequest::default()
     } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            let detail = format!("the body is not a token request: {error}");
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
-        })?
+        serde_json::from_slice(&body)
+            .map_err(|error| invalid(format!("the body is not a token request: {error}")))?
     };
-    let life = request.ttl_seconds.unwrap_or(LIFE);
-    if !(1..=LONGEST).contains(&life) {
-        let detail = format!("a token is good for 1 to {LONGEST} seconds");
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail));
-    }
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if let Some(name) = &request.name
         && (name.is_empty() || name.len() > 64 || !name.chars().all(fits))
     {
-        let detail = "a name has 1 to 64 letters, digits, `-`, `_` and `.`";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail));
+        return Err(invalid("a name has 1 to 64 letters, digits, `-`, `_` and `.`"));
+    }
+    let created = match request.role {
+        Some(role) => appoint(&admin, &author, role, request).await?,
+        None => invite(&admin, &author, request).await?,
+    };
+    Ok((StatusCode::CREATED, Extension(Made(created.id.clone())), Json(created)))
+}
+
+/// Makes a token for a proxy.
+async fn invite(
+    admin: &Shared,
+    author: &str,
+    request: TokenRequest,
+) -> Result<TokenCreated, ApiError> {
+    let life = request.ttl_seconds.unwrap_or(LIFE);
+    if !(1..=LONGEST).contains(&life) {
+        return Err(invalid(format!("a token for a proxy is good for 1 to {LONGEST} seconds")));
     }
     let labels = Labels::grant(&request.labels).map_err(|error| {
-        let help = error.help.as_deref().unwrap_or_default();
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{error}; {help}"))
+        invalid(format!("{error}; {}", error.help.as_deref().unwrap_or_default()))
     })?;
     let grant = Grant { name: request.name, labels };
-    let token = admin.ledger.create_token(&author, grant, life.into()).await?;
-    let created = TokenCreated {
+    let token = admin.ledger.create_token(author, grant, life.into()).await?;
+    Ok(TokenCreated {
         id: token.record.id.clone(),
         token: token.text.expose_secret().clone(),
-        expires: time(token.record.expires_at),
-    };
-    Ok((StatusCode::CREATED, Json(created)))
+        expires: Some(time(token.record.expires_at)),
+    })
+}
+
+/// Makes a token for an operator.
+async fn appoint(
+    admin: &Shared,
+    author: &str,
+    role: Role,
+    request: TokenRequest,
+) -> Result<TokenCreated, ApiError> {
+    let name = request.name.ok_or_else(|| {
+        invalid("an operator has a `name`: it is the author of what is done with the token")
+    })?;
+    if !request.labels.is_empty() {
+        return Err(invalid("labels are for proxies; leave them out, or leave out `role`"));
+    }
+    if request.ttl_seconds.is_some_and(|life| !(1..=LONGEST_OPERATOR).contains(&life)) {
+        let detail = format!(
+            "a token for an operator is good for 1 to {LONGEST_OPERATOR} seconds, or for ever: \
+             leave `ttl_seconds` out"
+        );
+        return Err(invalid(detail));
+    }
+    let appointment = Appointment { name, role, life: request.ttl_seconds.map(Into::into) };
+    let token = admin.ledger.appoint(author, appointment).await?;
+    Ok(TokenCreated {
+        id: token.record.id.clone(),
+        token: token.text.expose_secret().clone(),
+        expires: token.record.expires_at.map(time),
+    })
 }
 
 pub(super) async fn tokens(State(admin): State<Shared>) -> Json<TokenList> {
     let now = Timestamp::now().as_second();
     let state = admin.ledger.state();
-    let tokens = state.tokens.values().map(|token| view(token, now)).collect();
-    Json(TokenList { tokens })
+    let operators = state.operators.tokens.values().map(|record| operator(record, now));
+    let proxies = state.tokens.values().map(|token| view(token, now));
+    Json(TokenList { tokens: operators.chain(proxies).collect() })
 }
 
 pub(super) async fn revoke_token(
     State(admin): State<Shared>,
-    Path(id): Path<String>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
     query: Result<Query<AuthorQuery>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let author = AuthorQuery::read(query)?;
-    admin.ledger.revoke_token(&author, &id).await?;
-    Ok(Json(json!({ "id": id, "state": "revoked" })))
+) -> Result<Json<Revoked>, ApiError> {
+    let id = named(path)?;
+    let author = AuthorQuery::author(query, &caller)?;
+    if admin.ledger.state().operators.tokens.contains_key(&id) {
+        admin.ledger.dismiss(&author, &id).await?;
+    } else {
+        admin.ledger.revoke_token(&author, &id).await?;
+    }
+    Ok(Json(Revoked::new(id)))
 }
 
 pub(super) async fn revoke_proxy(
     State(admin): State<Shared>,
-    Path(name): Path<String>,
+    caller: Caller,
+    path: Result<Path<String>, PathRejection>,
     query: Result<Query<AuthorQuery>, QueryRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let author = AuthorQuery::read(query)?;
+) -> Result<Json<Revoked>, ApiError> {
+    let name = named(path)?;
+    let author = AuthorQuery::author(query, &caller)?;
     admin.ledger.revoke_proxy(&author, &name).await?;
-    Ok(Json(json!({ "id": name, "state": "revoked" })))
+    Ok(Json(Revoked::new(name)))
 }
 
 pub(super) async fn authority(
@@ -119,14 +188,16 @@ pub(super) async fn authority(
         (_, false) => "announced",
         (_, true) => "signing",
     };
-    Ok(Json(AuthorityView { trusted, signing, state: state.to_owned() }))
+    let certificates = tls::authorities(&admin.ledger).map_err(LedgerError::from)?;
+    Ok(Json(AuthorityView { trusted, signing, state: state.to_owned(), certificates }))
 }
 
 pub(super) async fn rotate(
     State(admin): State<Shared>,
+    caller: Caller,
     query: Result<Query<AuthorQuery>, QueryRejection>,
 ) -> Result<Json<AuthorityView>, ApiError> {
-    let author = AuthorQuery::read(query)?;
+    let author = AuthorQuery::author(query, &caller)?;
     rotation::begin(&admin.ledger, &author).await?;
     authority(State(admin)).await
 }
@@ -141,11 +212,30 @@ fn view(token: &TokenRecord, now: i64) -> TokenView {
     TokenView {
         id: token.id.clone(),
         state: state.to_owned(),
+        role: None,
         name: token.name.clone(),
         labels: token.labels.to_strings(),
         used_by: token.used.as_ref().map(|(proxy, _)| proxy.clone()),
         author: token.author.clone(),
-        expires: time(token.expires_at),
+        expires: Some(time(token.expires_at)),
+    }
+}
+
+fn operator(record: &OperatorRecord, now: i64) -> TokenView {
+    let state = match record.revoked_at {
+        Some(_) => "revoked",
+        None if record.is_good(now) => "open",
+        None => "ended",
+    };
+    TokenView {
+        id: record.id.clone(),
+        state: state.to_owned(),
+        role: Some(record.role),
+        name: Some(record.name.clone()),
+        labels: Vec::new(),
+        used_by: None,
+        author: record.author.clone(),
+        expires: record.expires_at.map(time),
     }
 }
 
@@ -160,6 +250,10 @@ impl From<LedgerError> for ApiError {
             LedgerError::Store(error) => error.into(),
             LedgerError::Unknown { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", text),
             LedgerError::Rotating => Self::new(StatusCode::CONFLICT, "rotating", text),
+            LedgerError::FirstIsAdmin(_) => {
+                Self::new(StatusCode::CONFLICT, "first_token_is_admin", text)
+            }
+            LedgerError::LastAdmin => Self::new(StatusCode::CONFLICT, "last_admin", text),
             LedgerError::Full => Self::new(StatusCode::CONFLICT, "full", text),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", text),
         }

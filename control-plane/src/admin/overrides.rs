@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::StatusCode,
     response::Response,
 };
@@ -20,8 +23,9 @@ use serde::Deserialize;
 
 use super::{
     Admin, Shared,
+    access::Caller,
     config::{bad_query, tagged, text},
-    error::ApiError,
+    error::{ApiError, named},
 };
 use crate::{
     overrides::{Override, Overrides, OverridesError, emptied, keeper},
@@ -77,22 +81,24 @@ struct Order {
 
 pub(super) async fn enable(
     State(admin): State<Shared>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
+    caller: Caller,
     query: Result<Query<EnableQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
     let order = Order {
         wish: Wish::Enable,
-        author: text(query.author, "unknown"),
+        author: caller.author(query.author),
         reason: text(query.reason, ""),
         wait: waits(query.wait, query.timeout.as_deref())?,
     };
-    admin.decide(&id, order).await
+    admin.decide(&named(path)?, order).await
 }
 
 pub(super) async fn disable(
     State(admin): State<Shared>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
+    caller: Caller,
     query: Result<Query<DisableQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
@@ -103,11 +109,11 @@ pub(super) async fn disable(
     };
     let order = Order {
         wish,
-        author: text(query.author, "unknown"),
+        author: caller.author(query.author),
         reason: text(query.reason, ""),
         wait: waits(query.wait, query.timeout.as_deref())?,
     };
-    admin.decide(&id, order).await
+    admin.decide(&named(path)?, order).await
 }
 
 pub(super) async fn list(State(admin): State<Shared>) -> Result<Json<OverrideList>, ApiError> {

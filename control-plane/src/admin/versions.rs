@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use super::{
     Admin, Shared,
+    access::Caller,
     config::{ChangeQuery, Precondition, bad_query, change, if_match, tagged, view},
     error::ApiError,
 };
@@ -74,6 +75,7 @@ pub(super) async fn get(
 /// Makes a new version with the content of an older one.
 pub(super) async fn restore(
     State(admin): State<Shared>,
+    caller: Caller,
     version: Result<Path<u64>, PathRejection>,
     query: Result<Query<ChangeQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -85,7 +87,7 @@ pub(super) async fn restore(
     }
     let bundle = bundle_of(&admin, version).await?;
     let precondition = if_match(&headers)?.unwrap_or(Precondition::Any);
-    let query = query.with_reason(|| format!("rollback to version {version}"));
+    let query = query.signed_by(&caller).with_reason(|| format!("rollback to version {version}"));
     let committed = change(&admin, bundle, precondition, query).await?;
     Ok(tagged(committed.version, Json(committed)))
 }

@@ -98,18 +98,19 @@ impl Authority {
         fingerprint(&der).ok_or(AuthorityError::Damaged)
     }
 
-    /// A certificate for the control plane itself.
+    /// A certificate for the control plane itself, under these names and addresses.
     ///
     /// # Errors
     ///
     /// When the authority cannot be read or the library fails.
     pub fn issue_server(
         &self,
+        names: Vec<String>,
         now: OffsetDateTime,
         life: Duration,
     ) -> Result<Pair, AuthorityError> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![SERVER_NAME.to_owned()])?;
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "lb control plane");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + life);
@@ -324,7 +325,7 @@ mod tests {
         let stored = serde_json::to_string(&authority).unwrap();
         let again: Authority = serde_json::from_str(&stored).unwrap();
         assert_eq!(again.fingerprint().unwrap(), authority.fingerprint().unwrap());
-        assert!(again.issue_server(now, DAY).is_ok());
+        assert!(again.issue_server(vec![SERVER_NAME.to_owned()], now, DAY).is_ok());
         assert_eq!(format!("{again:?}"), "Authority([redacted])");
     }
 }

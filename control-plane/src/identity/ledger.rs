@@ -3,6 +3,8 @@
 //! It has a store of its own, so that a token does not make a new version of the configuration.
 //! All of it is small and is held in memory as well; every change is durable before it counts.
 
+mod operators;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, RwLock},
@@ -10,7 +12,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lb_model::value::Labels;
+use lb_model::{api::Role, value::Labels};
 use lb_store::{Commit, Key, Store, StoreError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
@@ -18,6 +20,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::{
     authority::{Authority, AuthorityError, Pair, ProxyCertificate, requested_key},
+    operator::Operators,
     token::{Grant, InvalidToken, Token, TokenRecord, parse},
 };
 
@@ -67,6 +70,8 @@ pub struct State {
     pub tokens: BTreeMap<String, TokenRecord>,
     /// Proxies by name.
     pub proxies: BTreeMap<String, ProxyRecord>,
+    /// Tokens of operators.
+    pub operators: Operators,
 }
 
 /// Why a decision was not taken.
@@ -98,6 +103,15 @@ pub enum LedgerError {
     /// The system gave no randomness.
     #[error("the system gave no randomness")]
     Randomness,
+    /// The first token of an operator is not an admin's.
+    #[error(
+        "nobody could make another token with one for the role {0}: the first one must be for an \
+         admin, `lbctl tokens create --role admin --name NAME`"
+    )]
+    FirstIsAdmin(Role),
+    /// Nobody could make tokens any more.
+    #[error("it is the last token of an admin; make another one before")]
+    LastAdmin,
     /// A rotation is under way.
     #[error("the authority is being replaced already")]
     Rotating,
@@ -138,7 +152,8 @@ impl Ledger {
         };
         let tokens = load(&*store, &tokens_key()).await?.unwrap_or_default();
         let proxies = load(&*store, &proxies_key()).await?.unwrap_or_default();
-        let state = Arc::new(State { authorities, tokens, proxies });
+        let operators = load(&*store, &operators_key()).await?.unwrap_or_default();
+        let state = Arc::new(State { authorities, tokens, proxies, operators });
         Ok(Self {
             store,
             state: RwLock::new(state),
@@ -323,6 +338,7 @@ impl Ledger {
             Kept::Tokens => vec![tokens],
             Kept::Proxies => vec![proxies],
             Kept::TokensAndProxies => vec![tokens, proxies],
+            Kept::Operators => vec![(operators_key(), encode(&state.operators))],
             Kept::Authorities => vec![(authority_key(), encode(&state.authorities))],
         };
         commit(&*self.store, author, reason, puts, vec![]).await?;
@@ -339,6 +355,7 @@ enum Kept {
     Tokens,
     Proxies,
     TokensAndProxies,
+    Operators,
     Authorities,
 }
 
@@ -361,13 +378,13 @@ impl Authorities {
         self.trusted.iter().map(Authority::der).collect()
     }
 
-    /// A certificate for the control plane.
+    /// A certificate for the control plane, under these names and addresses.
     ///
     /// # Errors
     ///
-    /// When the authority cannot be read.
-    pub fn server_pair(&self, life: Duration) -> Result<Pair, AuthorityError> {
-        self.signing()?.issue_server(OffsetDateTime::now_utc(), life)
+    /// When the authority cannot be read, or a name is not one.
+    pub fn server_pair(&self, names: Vec<String>, life: Duration) -> Result<Pair, AuthorityError> {
+        self.signing()?.issue_server(names, OffsetDateTime::now_utc(), life)
     }
 }
 
@@ -413,6 +430,10 @@ fn tokens_key() -> Key {
     key("identity/tokens")
 }
 
+fn operators_key() -> Key {
+    key("identity/operators")
+}
+
 fn proxies_key() -> Key {
     key("identity/proxies")
 }
@@ -450,130 +471,4 @@ async fn commit(
 }
 
 #[cfg(test)]
-mod tests {
-    use lb_store::MemoryStore;
-    use rcgen::{CertificateParams, KeyPair};
-
-    use super::{super::authority::read_proxy, *};
-
-    const LIFE: Duration = Duration::from_hours(24);
-
-    async fn ledger(store: &Arc<dyn Store>) -> Ledger {
-        Ledger::open(Arc::clone(store), LIFE).await.unwrap()
-    }
-
-    fn request() -> Vec<u8> {
-        let key = KeyPair::generate().unwrap();
-        CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
-    }
-
-    fn named(name: Option<String>) -> Grant {
-        Grant { name, ..Grant::default() }
-    }
-
-    #[tokio::test]
-    async fn a_token_admits_one_proxy_and_decisions_outlive_the_process() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger = ledger(&store).await;
-        let token = ledger.create_token("ann", Grant::default(), 3_600).await.unwrap();
-        let text = token.text.expose_secret();
-        let (name, chain) = ledger.enroll(text, &request(), "edge-1").await.unwrap();
-        assert_eq!(read_proxy(&chain[0]).unwrap().name, name);
-        assert!(ledger.state().admits(&read_proxy(&chain[0]).unwrap()));
-        let again = ledger.enroll(text, &request(), "edge-1").await.unwrap_err();
-        assert!(matches!(again, LedgerError::Token(InvalidToken::Used)), "{again}");
-        let reopened = self::ledger(&store).await;
-        assert!(reopened.state().is_member("edge-1"));
-        assert_eq!(
-            reopened.state().authorities.trust().unwrap(),
-            ledger.state().authorities.trust().unwrap()
-        );
-    }
-
-    #[tokio::test]
-    async fn whoever_did_not_hear_the_answer_may_ask_again() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger = ledger(&store).await;
-        let token = ledger.create_token("ann", Grant::default(), 3_600).await.unwrap();
-        let (text, request) = (token.text.expose_secret(), request());
-        let (name, _) = ledger.enroll(text, &request, "edge").await.unwrap();
-        let (again, chain) = ledger.enroll(text, &request, "edge").await.unwrap();
-        assert_eq!(again, name);
-        assert!(ledger.state().admits(&read_proxy(&chain[0]).unwrap()));
-        assert_eq!(ledger.state().proxies.len(), 1);
-        ledger.revoke_proxy("ann", &name).await.unwrap();
-        let after = ledger.enroll(text, &request, "edge").await.unwrap_err();
-        assert!(matches!(after, LedgerError::Token(InvalidToken::Used)), "{after}");
-    }
-
-    #[tokio::test]
-    async fn names_are_unique_unless_a_token_is_for_one() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger = ledger(&store).await;
-        let mut names = Vec::new();
-        for name in [None, None, Some("edge".to_owned())] {
-            let token = ledger.create_token("ann", named(name), 3_600).await.unwrap();
-            let joined = ledger.enroll(token.text.expose_secret(), &request(), "edge/../x").await;
-            names.push(joined.unwrap().0);
-        }
-        assert_eq!(names, ["edge..x", "edge..x-2", "edge"]);
-    }
-
-    #[tokio::test]
-    async fn a_revoked_proxy_gets_no_certificate() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger = ledger(&store).await;
-        let token = ledger.create_token("ann", Grant::default(), 3_600).await.unwrap();
-        ledger.enroll(token.text.expose_secret(), &request(), "edge").await.unwrap();
-        assert!(ledger.renew("edge", &request()).is_ok());
-        ledger.revoke_proxy("ann", "edge").await.unwrap();
-        assert!(ledger.renew("edge", &request()).is_err());
-        assert!(ledger.renew("nobody", &request()).is_err());
-        assert!(ledger.revoke_proxy("ann", "nobody").await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_certificate_of_an_earlier_membership_opens_nothing() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger = ledger(&store).await;
-        let join = async || {
-            let grant = named(Some("edge".to_owned()));
-            let token = ledger.create_token("ann", grant, 3_600).await.unwrap();
-            let joined = ledger.enroll(token.text.expose_secret(), &request(), "").await;
-            read_proxy(&joined.unwrap().1[0]).unwrap()
-        };
-        let mut stolen = join().await;
-        assert!(ledger.state().admits(&stolen));
-        ledger.revoke_proxy("ann", "edge").await.unwrap();
-        assert!(!ledger.state().admits(&stolen));
-        let next = join().await;
-        assert!(ledger.state().admits(&next), "another proxy has the name now");
-        stolen.issued_at = next.issued_at - 1;
-        assert!(!ledger.state().admits(&stolen));
-    }
-
-    #[tokio::test]
-    async fn labels_are_those_of_the_token_for_as_long_as_the_membership_lasts() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ledger = ledger(&store).await;
-        let join = async |labels: &[&str]| {
-            let labels = Labels::grant(labels).unwrap();
-            let grant = Grant { name: Some("edge".to_owned()), labels };
-            let token = ledger.create_token("ann", grant, 3_600).await.unwrap();
-            let joined = ledger.enroll(token.text.expose_secret(), &request(), "").await;
-            read_proxy(&joined.unwrap().1[0]).unwrap()
-        };
-        let first = join(&["edge", "eu"]).await;
-        assert_eq!(first.labels.to_strings(), ["edge", "eu"]);
-        let reopened = self::ledger(&store).await;
-        for ledger in [&ledger, &reopened] {
-            let renewed = ledger.renew("edge", &request()).unwrap();
-            assert_eq!(read_proxy(&renewed[0]).unwrap().labels, first.labels);
-            assert!(ledger.state().admits(&first));
-        }
-        let second = join(&["inner"]).await;
-        assert_eq!(second.labels.to_strings(), ["inner"]);
-        assert!(ledger.state().admits(&second));
-        assert!(!ledger.state().admits(&first), "even within the same second");
-    }
-}
+mod tests;

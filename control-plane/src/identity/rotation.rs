@@ -161,6 +161,7 @@ mod tests {
                 announced_at: 0,
             },
             tokens: BTreeMap::new(),
+            operators: super::super::operator::Operators::default(),
             proxies: BTreeMap::from([("p".to_owned(), proxy)]),
         }
     }

@@ -140,7 +140,7 @@ impl TokenRecord {
     }
 }
 
-fn hash(secret: &[u8]) -> [u8; 32] {
+pub(super) fn hash(secret: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, secret).as_ref().try_into().unwrap_or_default()
 }
 

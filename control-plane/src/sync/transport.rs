@@ -30,16 +30,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use crate::identity::{
-    authority::{Pair, ProxyCertificate, read_proxy},
+    authority::{Pair, ProxyCertificate, SERVER_NAME, read_proxy},
     ledger::{Authorities, Ledger},
 };
 
 /// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The most handshakes at once.
-const HANDSHAKES: usize = 256;
+pub(crate) const HANDSHAKES: usize = 256;
 /// How long the control plane's own certificate lives; it makes another at half of that.
-const SERVER_LIFE: Duration = Duration::from_hours(7 * 24);
+pub(crate) const SERVER_LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ pub fn server_config(authorities: &Authorities) -> Result<Arc<ServerConfig>, Tra
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .allow_unauthenticated()
             .build()?;
-    let Pair { chain, key } = authorities.server_pair(SERVER_LIFE)?;
+    let Pair { chain, key } = authorities.server_pair(vec![SERVER_NAME.to_owned()], SERVER_LIFE)?;
     let chain = chain.into_iter().map(CertificateDer::from).collect();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -95,7 +95,7 @@ pub fn server_config(authorities: &Authorities) -> Result<Arc<ServerConfig>, Tra
     Ok(Arc::new(config))
 }
 
-fn private_key(key: &Secret<Vec<u8>>) -> PrivateKeyDer<'static> {
+pub(crate) fn private_key(key: &Secret<Vec<u8>>) -> PrivateKeyDer<'static> {
     PrivatePkcs8KeyDer::from(key.expose_secret().clone()).into()
 }
 

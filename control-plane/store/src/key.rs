@@ -82,6 +82,11 @@ impl Key {
         Self("operations/overrides".into())
     }
 
+    /// Returns the key of an entry of the audit log.
+    pub fn audit() -> Self {
+        Self("audit/entry".into())
+    }
+
     /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -106,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_named_keys_obey_the_rules() {
-        for key in [Key::config(), Key::overrides()] {
+        for key in [Key::config(), Key::overrides(), Key::audit()] {
             assert_eq!(Key::new(key.as_str()), Ok(key));
         }
     }

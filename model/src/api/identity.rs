@@ -2,16 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Role;
+
 /// `POST /api/v1/tokens`: what to make.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenRequest {
-    /// What the proxy will be called; as it likes when absent.
+    /// What an operator may do with it. Absent for a token that lets a proxy join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// What the proxy will be called; as it likes when absent. An operator needs one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Which labels it will hold.
+    /// Which labels the proxy will hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// For how long a proxy may join with it, in seconds; an hour when absent.
+    /// For how long it is good, in seconds. When absent: an hour for a proxy, for ever for an
+    /// operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u32>,
 }
 
@@ -20,10 +28,11 @@ pub struct TokenRequest {
 pub struct TokenCreated {
     /// By which operators know it.
     pub id: String,
-    /// What the proxy is given.
+    /// What the proxy or the operator is given.
     pub token: String,
-    /// Until when.
-    pub expires: String,
+    /// Until when; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
 }
 
 /// `GET /api/v1/tokens`.
@@ -40,7 +49,10 @@ pub struct TokenView {
     pub id: String,
     /// `open`, `used`, `ended` or `revoked`.
     pub state: String,
-    /// What the proxy will be called, if that was said.
+    /// What it allows an operator. Absent for a token that lets a proxy join.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// What the proxy will be called, if that was said; or who the operator is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Which labels the proxy will hold.
@@ -51,8 +63,25 @@ pub struct TokenView {
     pub used_by: Option<String>,
     /// Who made it.
     pub author: String,
-    /// Until when.
-    pub expires: String,
+    /// Until when; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+}
+
+/// `DELETE /api/v1/tokens/{id}` and `POST /api/v1/proxies/{id}/revoke`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Revoked {
+    /// The token or the proxy.
+    pub id: String,
+    /// `revoked`.
+    pub state: String,
+}
+
+impl Revoked {
+    /// What was revoked.
+    pub fn new(id: String) -> Self {
+        Self { id, state: "revoked".to_owned() }
+    }
 }
 
 /// `GET /api/v1/authority`.
@@ -64,4 +93,8 @@ pub struct AuthorityView {
     pub signing: String,
     /// `steady`, `announced` or `signing`.
     pub state: String,
+    /// The certificates of the trusted authorities, in PEM: by them a client knows the control
+    /// plane over TLS.
+    #[serde(default)]
+    pub certificates: String,
 }

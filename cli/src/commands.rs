@@ -14,6 +14,7 @@ mod overrides;
 mod plan;
 mod proxies;
 mod rollback;
+mod schema;
 mod show;
 mod status;
 mod tokens;
@@ -39,6 +40,7 @@ pub(crate) async fn run(
     let server = &arguments.global.server;
     match arguments.command {
         Command::Check(check) => check::run(&check, environment, output),
+        Command::Schema => schema::run(output),
         Command::Completion { shell } => completion(shell, output),
         Command::Up(settings) => up::run(&settings, environment, output).await,
         Command::Apply(apply) => {

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Faults, Names, or};
 use crate::{
-    config::{
-        AdminState, Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts, Strategy,
-    },
+    config::{AdminState, Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts, Strategy},
     diagnostic::code,
     document::{self, Document, Spanned},
     value::{BackendName, Duration, Scheme, ServiceName, Weight},

@@ -5,8 +5,9 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc};
 use super::{Faults, Names, list, number, or};
 use crate::{
     config::{
-        self, AdminState, Backend, BlueGreen, Canary, CanaryStep, CircuitBreaker, EntryPoint, MirrorTarget,
-        Objects, SameSite, SessionStickiness, Slot, TrafficManagement, TrafficMirroring,
+        self, AdminState, Backend, BlueGreen, Canary, CanaryStep, CircuitBreaker, EntryPoint,
+        MirrorTarget, Objects, SameSite, SessionStickiness, Slot, TrafficManagement,
+        TrafficMirroring,
     },
     diagnostic::code,
     document::{self, Item, LargeBody, Spanned},

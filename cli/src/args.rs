@@ -116,6 +116,12 @@ pub(crate) enum Command {
     Up(Up),
     /// Find every fault of a configuration, without a server
     Check(Check),
+    /// Print the JSON Schema of configurations, for editors
+    #[command(after_help = "Examples:
+  lbctl schema > lb.schema.json
+  # at the top of lb.yaml, for editors with a YAML language server:
+  # yaml-language-server: $schema=./lb.schema.json")]
+    Schema,
     /// Say what a configuration would change, and change nothing
     Plan(Plan),
     /// Make a configuration the current version

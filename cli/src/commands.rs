@@ -15,6 +15,7 @@ mod overrides;
 mod plan;
 mod proxies;
 mod rollback;
+mod schema;
 mod show;
 mod status;
 mod tokens;
@@ -41,6 +42,7 @@ pub(crate) async fn run(
     let client = || Client::open(&global, environment);
     match arguments.command {
         Command::Check(check) => check::run(&check, environment, output),
+        Command::Schema => schema::run(output),
         Command::Completion { shell } => completion(shell, output),
         Command::Up(settings) => up::run(&settings, environment, output).await,
         Command::Apply(apply) => apply::run(&client()?, &apply, environment, output).await,

@@ -25,6 +25,8 @@ pub mod diagnostic;
 pub mod difference;
 pub mod document;
 mod layers;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod parse;
 pub mod resource;
 pub mod rule;

@@ -96,6 +96,13 @@ fn scalar(text: &str) -> Value {
     }
 }
 
+/// The schema of a set of words. One that reads like a number may be written as one.
+pub(crate) fn words(words: &[&str]) -> Value {
+    let numbers = words.iter().map(|word| scalar(word)).filter(Value::is_number);
+    let all: Vec<_> = words.iter().map(|word| json!(word)).chain(numbers).collect();
+    json!({ "enum": all })
+}
+
 /// The text of a doc comment in one line.
 fn sentence(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")

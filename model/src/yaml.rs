@@ -7,16 +7,16 @@
 //! The language is small on purpose: anchors, aliases, merge keys, custom tags and several
 //! documents in one file are refused by name. What is read is bounded in size, depth and nodes.
 
-use granit_parser::{Event, Parser, ScalarStyle, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Place, Severity, code};
 
 /// The largest document read, in bytes.
-pub const MAX_BYTES: usize = 32 << 20;
+pub const MAX_BYTES: usize = 16 << 20;
 /// The deepest nesting read.
 pub const MAX_DEPTH: usize = 32;
 /// The most nodes read.
-pub const MAX_NODES: usize = 2_000_000;
+pub const MAX_NODES: usize = 1_000_000;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,6 +163,11 @@ impl Reader<'_> {
                         offset: mark.byte_offset().unwrap_or(0).min(self.text.len()) as u32,
                         len: 0,
                     };
+                    // The parser looks ahead, and has a limit of its own.
+                    if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
+                        self.bounded(MAX_DEPTH + 1, span);
+                        return None;
+                    }
                     let message = format!("this is not YAML: {}", error.info());
                     self.report(span, code::SYNTAX, message, "look at the line and the one above");
                     return None;

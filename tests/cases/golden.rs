@@ -70,7 +70,7 @@ fn names() -> Vec<(String, Reading)> {
         })
         .collect();
     names.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(names.len() >= 30, "there are {} in {}", names.len(), directory().display());
+    assert!(names.len() >= 60, "there are {} in {}", names.len(), directory().display());
     let twice = names.windows(2).find(|pair| pair[0].0 == pair[1].0);
     assert!(twice.is_none(), "{} has two endings", twice.unwrap()[0].0);
     names

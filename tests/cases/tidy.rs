@@ -36,7 +36,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("lbctl", &["lb-model", "lb-routing", "lb-source"]),
     ("lb-bench", &["lb-data-plane", "lb-model", "lb-proto"]),
     ("lb-bench-pingora", &[]),
-    ("lb-fuzz", &["lb-http"]),
+    ("lb-fuzz", &["lb-http", "lb-model"]),
     ("xtask", &[]),
     (
         "lb-tests",

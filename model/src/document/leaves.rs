@@ -125,7 +125,7 @@ impl Leaf for Secret<String> {
     }
 
     fn schema() -> Json {
-        json!({ "type": "string" })
+        json!({ "type": ["string", "number"] })
     }
 
     fn visit(&self, at: At, visitor: &mut Visitor) {

@@ -23,7 +23,8 @@ macro_rules! record {
             pub at: $crate::document::At,
             /// Whether `enabled` turns it on.
             pub switch: $crate::document::Switch,
-            /// Keys that were written and could not be read: not missing, only faulty.
+            /// Keys that were written and could not be read: not missing, only faulty. One that is
+            /// not known is the empty text.
             pub faulty: Vec<&'static str>,
             $( $(#[doc = $field_doc])* pub $field: Option<$kind>, )*
         }
@@ -56,6 +57,7 @@ macro_rules! record {
                         continue;
                     } )*
                     reader.unknown_key(entry, Self::KEYS);
+                    record.faulty.push("");
                 }
                 $($(
                     let key = const { $crate::document::record::key(stringify!($required)) };
@@ -145,7 +147,7 @@ macro_rules! words {
             }
 
             fn schema() -> serde_json::Value {
-                serde_json::json!({ "enum": [$($text, $($alias,)*)*] })
+                $crate::schema::words(&[$($text, $($alias,)*)*])
             }
 
             fn word(&self) -> Option<&'static str> {

@@ -1,0 +1,46 @@
+//! How long a large document takes to read and to validate: `cargo bench -p lb-model`.
+//!
+//! Ten thousand routes, services and backends must take less than a second on one core, and twice
+//! as many no more than about twice as long: no step compares everything with everything.
+
+use std::{fmt::Write, time::Instant};
+
+use lb_model::{Bundle, Config};
+
+fn main() {
+    #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
+    for count in [2_500, 5_000, 10_000, 20_000] {
+        let bundle = Bundle::of_text("lb.yaml", &document(count));
+        let began = Instant::now();
+        let parsed = Config::parse(&bundle, 0);
+        let took = began.elapsed();
+        let routes = parsed.map_or(0, |parsed| parsed.config.routes.len());
+        println!("{routes:>6} routes, services and backends: {took:?}");
+    }
+}
+
+/// A document in which every object is used, and most routes share hosts with others.
+fn document(count: usize) -> String {
+    let mut text = "health_check: { path: /healthz }\nbackends:\n".to_owned();
+    for n in 0..count {
+        let _ = writeln!(text, "  b{n}: {{ url: \"http://10.0.{}.{}:8080\" }}", n / 250, n % 250);
+    }
+    text += "services:\n";
+    for n in 0..count {
+        let _ = writeln!(text, "  s{n}: {{ backends: [b{n}, b{}] }}", (n + 1) % count);
+    }
+    text += "routes:\n";
+    for n in 0..count {
+        let host = n / 10;
+        let rule = match n % 4 {
+            0 => format!("Host(`h{host}.example.com`) && PathPrefix(`/v{n}`)"),
+            1 => format!("Host(`h{host}.example.com`) && PathPrefix(`/v{n}/a`) && Method(`GET`)"),
+            2 => {
+                format!("(Host(`h{host}.example.com`) || Host(`h{n}.example.org`)) && Path(`/{n}`)")
+            }
+            _ => format!("PathRegexp(`^/r{n}/[0-9]+$`)"),
+        };
+        let _ = writeln!(text, "  r{n}: {{ rule: \"{rule}\", service: s{n} }}");
+    }
+    text
+}

@@ -24,6 +24,7 @@ mod groups;
 mod hostile;
 mod hostile_control_plane;
 mod hostile_proxy;
+mod http2;
 mod identity;
 mod lbctl;
 mod partition;

@@ -25,6 +25,7 @@ mod hostile;
 mod hostile_control_plane;
 mod hostile_proxy;
 mod hot_reload;
+mod http2;
 mod identity;
 mod lbctl;
 mod operators;

@@ -17,7 +17,7 @@ const EXCUSED: [&str; 1] = ["Sends invalid connection preface"];
 async fn run(address: SocketAddr, arguments: &[&str]) -> Output {
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     let mut command = Command::new("h2spec");
-    command.args(["-h", &host, "-p", &port, "-o", "2", "-P", "/x"]).args(arguments);
+    command.args(["-S", "-h", &host, "-p", &port, "-o", "2", "-P", "/x"]).args(arguments);
     command.args(["generic", "http2", "hpack"]);
     command.output().await.unwrap()
 }

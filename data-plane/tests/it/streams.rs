@@ -179,7 +179,7 @@ async fn limits_on_heads_hold() {
 #[tokio::test]
 async fn a_client_that_never_takes_the_body_is_given_up() {
     let origin = Origin::saying("hello").await;
-    let proxy = proxy(&origin, ", timeouts: { body: 200ms }").await;
+    let proxy = proxy(&origin, ", timeouts: { body: 1s }").await;
     let mut client = Frames::connect(proxy.web(), &[(INITIAL_WINDOW_SIZE, 0)]).await;
     client.ask(1, ("GET", "/"), &[], END_STREAM).await;
     assert_eq!(client.of(1).await.status(), "200");
@@ -312,6 +312,28 @@ async fn requests_that_are_only_cancelled_end_the_connection() {
     assert_eq!((last.kind, last.code()), (GO_AWAY, ENHANCE_YOUR_CALM));
     assert!(client.next().await.is_none());
     until("nothing is in flight", || proxy.stats().backends[0].counts.in_flight == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_without_requests_ends() {
+    let origin = Origin::saying("hello").await;
+    let proxy = proxy(&origin, ", timeouts: { header: 1s, idle: 200ms }").await;
+    for requests in 0..2 {
+        let mut client = Frames::connect(proxy.web(), &[]).await;
+        for at in 0..requests {
+            client.ask(2 * at + 1, ("GET", "/"), &[], END_STREAM).await;
+            assert_eq!(client.of(2 * at + 1).await.status(), "200");
+            assert_eq!(client.body(2 * at + 1).await, b"hello");
+        }
+        let announced = client.next().await.unwrap();
+        assert_eq!((announced.kind, announced.code()), (GO_AWAY, 0));
+        // It does not say that it has heard.
+        assert_eq!(client.next().await.unwrap().kind, PING);
+        let last = client.next().await.unwrap();
+        assert_eq!((last.kind, last.code()), (GO_AWAY, 0));
+        assert!(client.next().await.is_none());
+    }
+    proxy.until("both are closed", |stats| stats.listeners[0].open == 0).await;
 }
 
 #[tokio::test]

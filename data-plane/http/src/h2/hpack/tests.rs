@@ -210,10 +210,10 @@ fn answers() -> impl Strategy<Value = Vec<Answer>> {
         Just("Content-Length".to_owned()),
         "[a-zA-Z-]{1,12}",
     ];
-    let value = prop_oneof!["[a-c]{0,2}", "[ -~]{0,300}"];
+    let value = prop_oneof![9 => "[a-c]{0,2}", 1 => "[ -~]{0,300}"];
     let value = value.prop_map(|value| value.trim().to_owned());
-    let fields = prop::collection::vec((name, value), 0..12);
-    prop::collection::vec((0_usize..6000, 200_u16..600, fields), 1..20)
+    let fields = prop::collection::vec((name, value), 0..8);
+    prop::collection::vec((0_usize..6000, 200_u16..600, fields), 1..10)
 }
 
 proptest! {

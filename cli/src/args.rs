@@ -4,23 +4,30 @@
 //! [`Environment`], read once at the start and passed in.
 
 mod change;
+mod context;
 mod environment;
 mod explain;
 mod fleet;
 mod operate;
 mod up;
 mod value;
+mod watch;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
+};
+use clap_complete::engine::ArgValueCandidates;
 use reqwest::Url;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     change::{
         Apply, Change, Check, Config, ConfigAction, Diff, History, Layers, Plan, Rollback, Show,
         Wait,
     },
+    context::{Context, ContextAction},
     environment::Environment,
     explain::Explain,
     fleet::{
@@ -28,7 +35,10 @@ pub(crate) use self::{
     },
     operate::{Audit, Backends, BackendsAction, Decision, Filter, Out},
     up::Up,
+    value::server,
+    watch::Watch,
 };
+use crate::complete;
 
 /// Drives lb: checks, applies and watches configurations, and runs a fleet on this machine.
 #[derive(Debug, Parser)]
@@ -53,10 +63,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Flags of every command")]
 pub(crate) struct Global {
-    /// The control plane to talk to
+    /// The context to use: a control plane by name; see lbctl context
+    #[arg(long, global = true, env = "LBCTL_CONTEXT", value_name = "NAME", hide_env_values = true,
+        add = ArgValueCandidates::new(complete::contexts))]
+    pub(crate) context: Option<String>,
+    /// The control plane to talk to; http://127.0.0.1:9700 unless a context says another
     #[arg(long, global = true, env = "LBCTL_SERVER", value_name = "URL",
-        default_value = "http://127.0.0.1:9700", value_parser = value::server, hide_env_values = true)]
-    pub(crate) server: Url,
+        value_parser = value::server, hide_env_values = true)]
+    pub(crate) server: Option<Url>,
     /// Whom to trust over TLS: the fleet's authority, in PEM (`lbctl authority --pem`); whoever
     /// the system trusts by default
     #[arg(long, global = true, env = "LBCTL_CA", value_name = "FILE", hide_env_values = true)]
@@ -70,9 +84,9 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// How to write data
-    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
-    pub(crate) output: Format,
+    /// How to write data; table unless a context says another
+    #[arg(short, long, global = true, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
@@ -82,10 +96,49 @@ pub(crate) struct Global {
     /// Say nothing but data and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Answer every question with yes
+    #[arg(short, long, global = true)]
+    pub(crate) yes: bool,
+    /// Never ask, as if there were no terminal
+    #[arg(long, global = true)]
+    pub(crate) no_input: bool,
+    /// Say what led to a failure, cause by cause
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+    /// Which of these a variable said, by their ids.
+    #[arg(skip)]
+    variables: Vec<String>,
+}
+
+impl Global {
+    /// Whether a variable of the environment said it, and no flag.
+    pub(crate) fn is_variable(&self, id: &str) -> bool {
+        self.variables.iter().any(|variable| variable == id)
+    }
+}
+
+impl Arguments {
+    /// Reads a command line.
+    ///
+    /// # Errors
+    ///
+    /// It is wrong, or asks for help.
+    pub(crate) fn read<T: Into<OsString> + Clone>(
+        line: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut matches = Self::command().try_get_matches_from(line)?;
+        let said = |id: &&str| matches.value_source(id) == Some(ValueSource::EnvVariable);
+        let ids = ["context", "server", "ca", "token_file"];
+        let variables = ids.iter().filter(|id| said(id)).map(ToString::to_string).collect();
+        let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
+        arguments.global.variables = variables;
+        Ok(arguments)
+    }
 }
 
 /// How data is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// For people
     Table,
@@ -97,6 +150,19 @@ pub(crate) enum Format {
     Yaml,
     /// Names only, one a line
     Name,
+}
+
+impl Format {
+    /// As it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Wide => "wide",
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Name => "name",
+        }
+    }
 }
 
 /// When colours are used.
@@ -119,6 +185,7 @@ pub(crate) enum Command {
     /// Print the JSON Schema of configurations, for editors
     #[command(after_help = "Examples:
   lbctl schema > lb.schema.json
+  lbctl schema | jq '.properties | keys'
   # at the top of lb.yaml, for editors with a YAML language server:
   # yaml-language-server: $schema=./lb.schema.json")]
     Schema,
@@ -143,13 +210,16 @@ pub(crate) enum Command {
     /// Say how everything is: control plane, proxies and backends
     #[command(after_help = "Examples:
   lbctl status
+  lbctl status --watch              again every two seconds
   lbctl status -o json | jq .health.status")]
-    Status,
+    Status(Watch),
     /// List proxies and what they run
     #[command(
         visible_alias = "proxy",
+        args_conflicts_with_subcommands = true,
         after_help = "Examples:
   lbctl proxies
+  lbctl proxies --watch             again every two seconds
   lbctl proxies -o wide             with admin addresses and software
   lbctl proxies -o name             their ids only"
     )]
@@ -170,6 +240,7 @@ pub(crate) enum Command {
         after_help = "Examples:
   lbctl backends
   lbctl backends -o wide            with weights, requests and last checks
+  lbctl backends --watch --interval 1s
   lbctl backends --state disabled
   lbctl backends drain web1 --for 30m -m \"kernel update\"
   lbctl backends enable web1
@@ -181,15 +252,19 @@ pub(crate) enum Command {
         visible_alias = "override",
         after_help = "Examples:
   lbctl overrides
+  lbctl overrides --watch
   lbctl overrides -o json | jq '.overrides[] | select(.expires == null)'"
     )]
-    Overrides,
+    Overrides(Watch),
     /// List what operators did, and what they were refused
     Audit(Audit),
     /// List versions: who changed the configuration, when and why
     History(History),
     /// Make an older version current again
     Rollback(Rollback),
+    /// Name control planes, choose one, and see which settings hold
+    #[command(visible_alias = "contexts")]
+    Context(Context),
     /// Show the versions of this program, the control plane and the proxies
     #[command(after_help = "Examples:
   lbctl version
@@ -197,9 +272,11 @@ pub(crate) enum Command {
     Version,
     /// Write a completion script for a shell
     #[command(after_help = "Examples:
-  lbctl completion bash > /etc/bash_completion.d/lbctl
-  lbctl completion zsh > ~/.zfunc/_lbctl
-  source <(lbctl completion bash)")]
+  source <(lbctl completion bash)                 in ~/.bashrc
+  source <(lbctl completion zsh)                  in ~/.zshrc, after compinit
+  lbctl completion fish | source                  in ~/.config/fish/config.fish
+
+Names of backends, proxies, versions, tokens and contexts are asked for while you type.")]
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -208,8 +285,6 @@ pub(crate) enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

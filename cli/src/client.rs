@@ -22,7 +22,7 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    args::{Environment, Global},
+    context::settings::{Settings, Token},
     exit::{Exit, Failure},
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Signature {
 #[derive(Debug)]
 pub(crate) enum ApiError {
     /// Nobody answered.
-    Unreachable { server: String, why: String },
+    Unreachable { server: String, why: String, causes: Vec<String> },
     /// The answer did not come in time.
     TooLate { server: String },
     /// The control plane said no, and why.
@@ -62,23 +62,24 @@ pub(crate) enum ApiError {
 pub(crate) type Answer<T> = Result<T, ApiError>;
 
 impl Client {
-    /// A client as flags and the environment say.
-    pub(crate) fn open(global: &Global, environment: &Environment) -> Result<Self, Failure> {
+    /// A client as flags, the environment and contexts say.
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let read = |path: &Path| {
             std::fs::read(path).map_err(|error| {
                 let why = crate::source::reason(&error);
                 Failure::new(format!("could not read {}: {why}", path.display()))
             })
         };
-        let token = match &global.token_file {
-            Some(path) => {
+        let token = match settings.token.as_ref().map(|token| &token.value) {
+            Some(Token::File(path)) => {
                 let text = String::from_utf8_lossy(&read(path)?).trim().to_owned();
                 Some(Secret::new(text))
             }
-            None => environment.token.clone(),
+            Some(Token::Text(text)) => Some(text.clone()),
+            None => None,
         };
-        let authority = global.ca.as_deref().map(read).transpose()?;
-        Self::new(&global.server, authority.as_deref(), token)
+        let authority = settings.ca.as_ref().map(|ca| read(&ca.value)).transpose()?;
+        Self::new(&settings.server.value, authority.as_deref(), token)
     }
 
     /// A client of the control plane at this address, which trusts an authority in PEM, or those
@@ -324,7 +325,7 @@ impl Client {
         if error.is_timeout() && !error.is_connect() {
             ApiError::TooLate { server }
         } else {
-            ApiError::Unreachable { server, why: causes(error) }
+            ApiError::Unreachable { server, why: causes(error), causes: chain(error) }
         }
     }
 
@@ -376,15 +377,19 @@ impl ApiError {
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         match error {
-            ApiError::Unreachable { server, why } if why.contains("certificate") => {
-                Self::new(format!("could not trust {server}: {why}")).exit(Exit::Unreachable).fix(
-                    "name the fleet's authority with --ca FILE: authority.pem in the control \
+            ApiError::Unreachable { server, why, causes } if why.contains("certificate") => {
+                Self::new(format!("could not trust {server}: {why}"))
+                    .exit(Exit::Unreachable)
+                    .fix(
+                        "name the fleet's authority with --ca FILE: authority.pem in the control \
                          plane's data directory, or what `lbctl authority --pem` writes",
-                )
+                    )
+                    .causes(causes)
             }
-            ApiError::Unreachable { server, why } => {
+            ApiError::Unreachable { server, why, causes } => {
                 Self::new(format!("could not reach {server}: {why}"))
                     .exit(Exit::Unreachable)
+                    .causes(causes)
                     .fix("start one with `lbctl up`, or name another with --server")
             }
             ApiError::TooLate { server } => {
@@ -432,6 +437,16 @@ fn is_loopback(server: &Url) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Every cause, the nearest first.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let (mut causes, mut next) = (Vec::new(), Some(error));
+    while let Some(error) = next {
+        causes.push(error.to_string());
+        next = error.source();
+    }
+    causes
 }
 
 /// The last cause says it best: those above only repeat that a request failed.

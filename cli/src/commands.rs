@@ -7,6 +7,7 @@ mod backends;
 mod backup;
 pub(crate) mod check;
 mod config;
+mod context;
 mod diff;
 mod explain;
 mod get;
@@ -22,11 +23,11 @@ mod tokens;
 mod version;
 pub(crate) mod wait;
 
-use clap::CommandFactory;
-
 use crate::{
     args::{Arguments, Change, Command, Environment},
     client::{Client, Signature},
+    complete,
+    context::settings::Settings,
     exit::{Exit, Failure},
     output::Output,
     up,
@@ -35,15 +36,19 @@ use crate::{
 /// Runs the command that was typed.
 pub(crate) async fn run(
     arguments: Arguments,
+    settings: &Settings,
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
     let global = arguments.global;
-    let client = || Client::open(&global, environment);
+    let client = || Client::open(settings);
     match arguments.command {
         Command::Check(check) => check::run(&check, environment, output),
         Command::Schema => schema::run(output),
         Command::Completion { shell } => completion(shell, output),
+        Command::Context(context) => {
+            context::run(&context, (&global, settings), environment, output)
+        }
         Command::Up(settings) => up::run(&settings, environment, output).await,
         Command::Apply(apply) => apply::run(&client()?, &apply, environment, output).await,
         Command::Plan(plan) => plan::run(&client()?, &plan, environment, output).await,
@@ -52,7 +57,7 @@ pub(crate) async fn run(
         Command::Show(show) => show::run(&client()?, &show, output).await,
         Command::Config(config) => config::run(client, &config, environment, output).await,
         Command::Get => get::run(&client()?, output).await,
-        Command::Status => status::run(&client()?, output).await,
+        Command::Status(watch) => status::run(&client()?, &watch, output).await,
         Command::Proxies(proxies) => proxies::run(&client()?, &proxies, environment, output).await,
         Command::Backup(settings) => backup::save(&client()?, &settings, output).await,
         Command::Restore(settings) => backup::restore(&settings, environment, output),
@@ -64,7 +69,7 @@ pub(crate) async fn run(
             backends::run(&client()?, &backends, environment, output).await
         }
         Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
-        Command::Overrides => overrides::run(&client()?, output).await,
+        Command::Overrides(watch) => overrides::run(&client()?, &watch, output).await,
         Command::History(history) => history::run(&client()?, &history, output).await,
         Command::Rollback(rollback) => {
             rollback::run(&client()?, &rollback, environment, output).await
@@ -81,9 +86,14 @@ impl Change {
     }
 }
 
+impl Command {
+    /// Whether it works whatever the file of contexts says.
+    pub(crate) const fn is_on_its_own(&self) -> bool {
+        matches!(self, Self::Schema | Self::Completion { .. } | Self::Check(_))
+    }
+}
+
 fn completion(shell: clap_complete::Shell, output: &Output) -> Result<Exit, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "lbctl", &mut script);
-    output.data(&String::from_utf8_lossy(&script))?;
+    output.data(&complete::script(shell)?)?;
     Ok(Exit::Ok)
 }

@@ -77,12 +77,14 @@ pub(crate) struct Failure {
     pub(crate) what: String,
     /// What to do about it.
     pub(crate) fix: Option<String>,
+    /// What led to it, the nearest cause first.
+    pub(crate) causes: Vec<String>,
 }
 
 impl Failure {
     /// A plain failure.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { exit: Exit::Failure, what: what.into(), fix: None }
+        Self { exit: Exit::Failure, what: what.into(), fix: None, causes: Vec::new() }
     }
 
     /// With another exit code.
@@ -93,6 +95,13 @@ impl Failure {
     /// With what to do about it.
     pub(crate) fn fix(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(fix.into()), ..self }
+    }
+}
+
+impl Failure {
+    /// With what led to it.
+    pub(crate) fn causes(self, causes: Vec<String>) -> Self {
+        Self { causes, ..self }
     }
 }
 

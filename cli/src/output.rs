@@ -3,6 +3,7 @@
 //! A reader that goes away (`lbctl get | head -1`) is no failure: the rest is dropped quietly.
 
 pub(crate) mod changes;
+pub(crate) mod consent;
 pub(crate) mod diagnostics;
 pub(crate) mod table;
 pub(crate) mod time;
@@ -14,6 +15,7 @@ use std::{
 
 use serde::Serialize;
 
+use self::consent::Consent;
 use crate::{
     args::{Color, Environment, Format, Global},
     exit::Failure,
@@ -34,23 +36,72 @@ pub(crate) struct Output {
     pub(crate) on_terminal: bool,
     /// Whether a person reads standard error.
     pub(crate) messages_on_terminal: bool,
+    /// Whether structured data takes one line a document, for there will be more.
+    is_stream: bool,
     quiet: bool,
+    debug: bool,
+    consent: Consent,
 }
 
 impl Output {
-    /// Decides from flags, the environment and what the streams are.
-    pub(crate) fn new(global: &Global, environment: &Environment) -> Self {
+    /// Decides from flags, the environment and what the streams are. The format may come from a
+    /// context, which may be protected.
+    pub(crate) fn new(
+        global: &Global,
+        environment: &Environment,
+        format: Format,
+        protected: Option<String>,
+    ) -> Self {
         let on_terminal = io::stdout().is_terminal();
         let messages_on_terminal = io::stderr().is_terminal();
         Self {
-            format: global.output,
+            format,
             color: wants_color(global.color, environment, on_terminal),
             message_color: wants_color(global.color, environment, messages_on_terminal),
             headers: !global.no_headers,
             on_terminal,
             messages_on_terminal,
+            is_stream: false,
             quiet: global.quiet,
+            debug: global.debug,
+            consent: Consent::new(global, protected),
         }
+    }
+
+    /// The same for a stream of documents.
+    pub(crate) fn streaming(&self) -> Self {
+        Self { is_stream: true, ..self.clone() }
+    }
+
+    /// Whether somebody will be asked before something is destroyed.
+    pub(crate) fn will_ask(&self) -> bool {
+        self.consent.will_ask(true)
+    }
+
+    /// Before a change that can be taken back: asks where a context is protected.
+    ///
+    /// # Errors
+    ///
+    /// It was not wanted, or nobody can be asked.
+    pub(crate) fn permit(&self, what: &str) -> Result<(), Failure> {
+        self.ask(what, false)
+    }
+
+    /// Before a change that cannot be taken back easily: says what will happen, and asks whoever
+    /// sits there.
+    ///
+    /// # Errors
+    ///
+    /// It was not wanted, or nobody can be asked.
+    pub(crate) fn confirm(&self, what: &str) -> Result<(), Failure> {
+        self.ask(what, true)
+    }
+
+    fn ask(&self, what: &str, is_destructive: bool) -> Result<(), Failure> {
+        if self.consent.will_ask(is_destructive) {
+            self.important(what);
+        }
+        self.consent.ask(is_destructive, prompt, &mut io::stdin().lock())
     }
 
     /// Whether data is for programs: nothing but the document itself goes to standard output.
@@ -59,8 +110,13 @@ impl Output {
     }
 
     /// Writes data as it is; a line end is added if it has none.
-    #[expect(clippy::unused_self, reason = "whoever writes holds the output, and nobody else can")]
     pub(crate) fn data(&self, text: &str) -> Result<(), Failure> {
+        self.flow(text).map(|_| ())
+    }
+
+    /// As [`Output::data`]; says whether anybody still reads.
+    #[expect(clippy::unused_self, reason = "whoever writes holds the output, and nobody else can")]
+    pub(crate) fn flow(&self, text: &str) -> Result<bool, Failure> {
         let mut stdout = io::stdout().lock();
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         let written = stdout
@@ -71,7 +127,7 @@ impl Output {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Failure::new(format!("could not write to standard output: {error}")))
             }
-            _ => Ok(()),
+            written => Ok(written.is_ok()),
         }
     }
 
@@ -87,23 +143,37 @@ impl Output {
         names: impl FnOnce(&T) -> Vec<String>,
         table: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
+        self.data(&self.render(value, names, table)?)
+    }
+
+    /// As [`Output::value`], without writing it.
+    pub(crate) fn render<T: Serialize>(
+        &self,
+        value: &T,
+        names: impl FnOnce(&T) -> Vec<String>,
+        table: impl FnOnce(&T) -> String,
+    ) -> Result<String, Failure> {
         match self.format {
-            Format::Table | Format::Wide => self.data(&table(value)),
-            Format::Name => {
-                self.data(&names(value).into_iter().map(|name| name + "\n").collect::<String>())
-            }
-            Format::Json | Format::Yaml => self.structured(value),
+            Format::Table | Format::Wide => Ok(table(value)),
+            Format::Name => Ok(names(value).into_iter().map(|name| name + "\n").collect()),
+            Format::Json | Format::Yaml => self.text(value),
         }
     }
 
     /// Writes a value whole, as YAML if that is asked for and as JSON otherwise.
     pub(crate) fn structured<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
-        let text = if self.format == Format::Yaml {
-            serde_saphyr::to_string(value).map_err(|error| error.to_string())
-        } else {
-            serde_json::to_string_pretty(value).map_err(|error| error.to_string())
+        self.data(&self.text(value)?)
+    }
+
+    fn text<T: Serialize>(&self, value: &T) -> Result<String, Failure> {
+        let text = match (self.format, self.is_stream) {
+            (Format::Yaml, is_stream) => serde_saphyr::to_string(value)
+                .map(|text| if is_stream { format!("---\n{text}") } else { text })
+                .map_err(|error| error.to_string()),
+            (_, true) => serde_json::to_string(value).map_err(|error| error.to_string()),
+            (_, false) => serde_json::to_string_pretty(value).map_err(|error| error.to_string()),
         };
-        self.data(&text.map_err(|error| Failure::new(format!("could not write it down: {error}")))?)
+        text.map_err(|error| Failure::new(format!("could not write it down: {error}")))
     }
 
     /// Tells a person something, unless it should be quiet.
@@ -123,6 +193,11 @@ impl Output {
     pub(crate) fn fault(&self, failure: &Failure) {
         let red = if self.message_color { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
         message(&format_args!("{}error{}: {failure}", red.0, red.1));
+        if self.debug {
+            for cause in &failure.causes {
+                message(&format_args!("  because: {cause}"));
+            }
+        }
     }
 }
 
@@ -135,6 +210,11 @@ fn wants_color(flag: Color, environment: &Environment, on_terminal: bool) -> boo
         Color::Auto if environment.force_color => true,
         Color::Auto => on_terminal && !environment.dumb_terminal,
     }
+}
+
+/// Writes a question, without a line end.
+fn prompt(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes to standard error. If that fails there is nobody left to tell.

@@ -3,21 +3,26 @@
 
 #[path = "cli/apply.rs"]
 mod apply;
+#[path = "cli/contexts.rs"]
+mod contexts;
 #[path = "cli/lists.rs"]
 mod lists;
 #[path = "cli/pretend.rs"]
 mod pretend;
 #[path = "cli/up.rs"]
 mod up;
+#[path = "cli/watch.rs"]
+mod watch;
 
 use std::process::{Command, Output};
 
 /// The program, with an environment that says nothing.
 fn lbctl(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lbctl"));
-    for name in ["LBCTL_SERVER", "NO_COLOR", "CLICOLOR_FORCE"] {
+    for name in ["LBCTL_SERVER", "LBCTL_CONTEXT", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
+    command.env("LBCTL_CONFIG", "/nonexistent/lbctl.yaml");
     command.args(arguments);
     command
 }
@@ -81,6 +86,6 @@ fn nobody_there_exits_with_4() {
 fn completion_is_written_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let (code, stdout, _) = run(&["completion", shell]);
-        assert!(code == 0 && stdout.contains("rollback"), "{shell}");
+        assert!(code == 0 && stdout.contains("LBCTL_COMPLETE"), "{shell}");
     }
 }

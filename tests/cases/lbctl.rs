@@ -31,9 +31,10 @@ pub(crate) async fn lbctl(server: &str, arguments: &[&str]) -> Ended {
 /// As [`lbctl`], with a token in the environment.
 pub(crate) async fn lbctl_as(server: &str, token: Option<&str>, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("lbctl"));
-    for name in ["LBCTL_TOKEN_FILE", "LBCTL_CA", "LBCTL_TOKEN"] {
+    for name in ["LBCTL_TOKEN_FILE", "LBCTL_CA", "LBCTL_TOKEN", "LBCTL_CONTEXT"] {
         command.env_remove(name);
     }
+    command.env("LBCTL_CONFIG", "/nonexistent/lbctl.yaml");
     command.envs(token.map(|token| ("LBCTL_TOKEN", token)));
     command.args(["--server", server]).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();

@@ -3,8 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 
-use super::value::{duration, pair};
+use super::{
+    Watch,
+    value::{duration, pair},
+};
+use crate::complete;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -75,10 +80,10 @@ pub(crate) struct Plan {
   lbctl diff old.yaml new.yaml      two files or directories, without a server")]
 pub(crate) struct Diff {
     /// A version, or a file or directory
-    #[arg(value_name = "FROM")]
+    #[arg(value_name = "FROM", add = ArgValueCandidates::new(complete::versions))]
     pub(crate) from: String,
     /// A version, or a file or directory
-    #[arg(value_name = "TO")]
+    #[arg(value_name = "TO", add = ArgValueCandidates::new(complete::versions))]
     pub(crate) to: Option<String>,
     #[command(flatten)]
     pub(crate) layers: Layers,
@@ -93,7 +98,7 @@ pub(crate) struct Diff {
   lbctl show 41 -o json | jq .commit.author")]
 pub(crate) struct Show {
     /// The version
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", add = ArgValueCandidates::new(complete::versions))]
     pub(crate) version: u64,
 }
 
@@ -174,7 +179,8 @@ impl Wait {
 #[command(after_help = "Examples:
   lbctl history
   lbctl history --limit 5 -o wide   with hashes
-  lbctl history --before 40         older ones")]
+  lbctl history --before 40         older ones
+  lbctl history --watch -o json     one document a line, every two seconds")]
 pub(crate) struct History {
     /// How many
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -182,6 +188,8 @@ pub(crate) struct History {
     /// Only versions before this one
     #[arg(long, value_name = "N")]
     pub(crate) before: Option<u64>,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
 
 #[derive(Debug, Args)]
@@ -192,7 +200,7 @@ pub(crate) struct History {
 The content of version 41 becomes a new version; history is never rewritten.")]
 pub(crate) struct Rollback {
     /// The version to go back to
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", add = ArgValueCandidates::new(complete::versions))]
     pub(crate) version: u64,
     #[command(flatten)]
     pub(crate) change: Change,

@@ -1,6 +1,6 @@
 //! The variables of the environment that matter besides flags.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use lb_model::value::Secret;
 
@@ -17,6 +17,8 @@ pub(crate) struct Environment {
     pub(crate) user: Option<String>,
     /// `LBCTL_TOKEN`: who runs this, to the control plane.
     pub(crate) token: Option<Secret<String>>,
+    /// Where contexts are kept: `LBCTL_CONFIG`, or below `XDG_CONFIG_HOME` or `~/.config`.
+    pub(crate) contexts: Option<PathBuf>,
     /// Where programs are looked for.
     pub(crate) path: Option<OsString>,
     /// Every variable that is a text: documents may name any.
@@ -35,6 +37,7 @@ impl Environment {
             dumb_terminal: text("TERM").is_some_and(|value| value == "dumb"),
             user: text("USER").or_else(|| text("LOGNAME")),
             token: text("LBCTL_TOKEN").map(Secret::new),
+            contexts: contexts(|name| std::env::var_os(name).filter(|value| !value.is_empty())),
             path: std::env::var_os("PATH"),
             variables: std::env::vars_os()
                 .filter_map(|(name, value)| {
@@ -53,5 +56,38 @@ impl Environment {
             if id.is_root() { "root".to_owned() } else { format!("uid-{}", id.as_raw()) }
         });
         format!("{user}@{host}")
+    }
+}
+
+/// Where contexts are kept. A relative `XDG_CONFIG_HOME` is invalid (XDG Base Directory
+/// Specification, "Environment variables").
+fn contexts(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    if let Some(file) = variable("LBCTL_CONFIG") {
+        return Some(file.into());
+    }
+    let xdg = variable("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let directory =
+        xdg.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")))?;
+    Some(directory.join("lbctl").join("config.yaml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_are_kept_where_variables_say() {
+        for (variables, expected) in [
+            (&[("LBCTL_CONFIG", "/c.yaml"), ("HOME", "/h")][..], Some("/c.yaml")),
+            (&[("XDG_CONFIG_HOME", "/x"), ("HOME", "/h")], Some("/x/lbctl/config.yaml")),
+            (&[("XDG_CONFIG_HOME", "x"), ("HOME", "/h")], Some("/h/.config/lbctl/config.yaml")),
+            (&[], None),
+        ] {
+            let find = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            assert_eq!(contexts(find), expected.map(PathBuf::from), "{variables:?}");
+        }
     }
 }

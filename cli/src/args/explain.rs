@@ -3,8 +3,10 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::{change::Layers, value::field};
+use crate::complete;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -30,7 +32,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "IP")]
     pub(crate) client: Option<IpAddr>,
     /// Where it comes in
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::entry_points))]
     pub(crate) entry_point: Option<String>,
     /// Explain with this file or directory, without a server; may be repeated
     #[arg(short, long = "file", value_name = "FILE", conflicts_with = "version")]
@@ -38,7 +40,7 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) layers: Layers,
     /// Explain with this version; the current one by default
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", add = ArgValueCandidates::new(complete::versions))]
     pub(crate) version: Option<u64>,
     /// Show every route, not only those that were asked before the one that takes it
     #[arg(long)]

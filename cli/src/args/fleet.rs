@@ -3,26 +3,36 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 use lb_model::value::Label;
 
-use super::value::{duration, label};
+use super::{
+    Watch,
+    value::{duration, label},
+};
+use crate::complete;
 
 #[derive(Debug, Args)]
 pub(crate) struct Proxies {
     #[command(subcommand)]
     pub(crate) action: Option<ProxiesAction>,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProxiesAction {
     /// List proxies and what they run
-    List,
+    List {
+        #[command(flatten)]
+        watch: Watch,
+    },
     /// End a proxy's membership at once; it serves what it has, and learns nothing more
     #[command(after_help = "Examples:
   lbctl proxies revoke edge-7")]
     Revoke {
         /// Its id
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::proxies))]
         id: String,
     },
 }
@@ -88,7 +98,7 @@ pub(crate) enum TokensAction {
     /// Take back a token of a proxy that was not used, or end that of an operator
     Revoke {
         /// Its id
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::tokens))]
         id: String,
     },
 }

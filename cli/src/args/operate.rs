@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 
-use super::{change::Wait, value::duration};
+use super::{Watch, change::Wait, value::duration};
+use crate::complete;
 
 #[derive(Debug, Args)]
 pub(crate) struct Backends {
@@ -12,13 +14,15 @@ pub(crate) struct Backends {
     pub(crate) action: Option<BackendsAction>,
     #[command(flatten)]
     pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
 
 /// Which backends to list.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
     /// Only those of a service
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub(crate) pool: Option<String>,
     /// Only those that are enabled, draining, disabled, up, down, mixed, unchecked or unknown
     #[arg(long, value_name = "STATE")]
@@ -34,6 +38,8 @@ pub(crate) enum BackendsAction {
     List {
         #[command(flatten)]
         filter: Filter,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Let a backend take requests again
     #[command(after_help = "Examples:
@@ -78,7 +84,7 @@ with --force.")]
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Decision {
     /// The backend
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::backends))]
     pub(crate) id: String,
     /// Why, for the history and for whoever finds it so
     #[arg(short = 'm', long = "reason", value_name = "TEXT", default_value = "")]

@@ -6,7 +6,7 @@ use lb_model::value::Label;
 use reqwest::Url;
 
 /// Reads the address of a control plane; the scheme may be left out.
-pub(super) fn server(text: &str) -> Result<Url, String> {
+pub(crate) fn server(text: &str) -> Result<Url, String> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&whole).map_err(|error| format!("{error}; write http://HOST:PORT"))?;
     match url.scheme() {

@@ -27,6 +27,9 @@ pub(crate) async fn run(
         Some(version) => Version(version),
         None => client.config().await?.version,
     };
+    if !apply.dry_run {
+        output.permit(&format!("{} will be the current version", reading.names()))?;
+    }
     let signature = apply.change.signature(environment);
     let committed = client.put_config(&reading.bundle, expected, &signature, apply.dry_run).await;
     let committed = committed.map_err(|error| refused(error, expected, &reading, output))?;

@@ -23,6 +23,10 @@ pub(crate) async fn run(
     let view = match authority.action {
         None => client.authority().await?,
         Some(AuthorityAction::Rotate) => {
+            output.confirm(
+                "the authority of the fleet will be replaced: every connected proxy gets a new \
+                 certificate, and those that stay away until it is over must join again",
+            )?;
             let view = client.rotate_authority(&environment.author()).await?;
             output.note(
                 "a new authority is announced; it signs when every connected proxy trusts it, \

@@ -7,7 +7,7 @@ use lb_model::{
 };
 
 use crate::{
-    args::{Backends, BackendsAction, Decision, Environment, Filter, Format, Out},
+    args::{Backends, BackendsAction, Decision, Environment, Filter, Format, Out, Watch},
     client::{Client, Signature, operate::Asked},
     exit::{Exit, Failure},
     output::{
@@ -15,6 +15,7 @@ use crate::{
         table::{self, Field, Mood},
         time,
     },
+    watch::{self, Frame},
 };
 
 /// Lists, or decides about one.
@@ -27,8 +28,10 @@ pub(crate) async fn run(
     let asked =
         |drain, out: &Out| Asked { drain, lasts: out.lasts, force: out.force, ..Asked::default() };
     let (verb, decision, asked) = match &backends.action {
-        None => return list(client, &backends.filter, output).await,
-        Some(BackendsAction::List { filter }) => return list(client, filter, output).await,
+        None => return list(client, (&backends.filter, &backends.watch), output).await,
+        Some(BackendsAction::List { filter, watch }) => {
+            return list(client, (filter, watch), output).await;
+        }
         Some(BackendsAction::Enable { decision }) => ("enable", decision, Asked::default()),
         Some(BackendsAction::Disable { decision, out, drain }) => {
             ("disable", decision, asked(*drain, out))
@@ -40,17 +43,23 @@ pub(crate) async fn run(
     decide(client, (verb, decision, asked), environment, output).await
 }
 
-async fn list(client: &Client, filter: &Filter, output: &Output) -> Result<Exit, Failure> {
+async fn list(
+    client: &Client,
+    (filter, watch): (&Filter, &Watch),
+    output: &Output,
+) -> Result<Exit, Failure> {
+    watch::show(output, watch, async |output| frame(client, filter, output).await).await
+}
+
+async fn frame(client: &Client, filter: &Filter, output: &Output) -> Result<Frame, Failure> {
     let list = client.backends(filter).await?;
     let names = |list: &BackendList| {
         list.backends.iter().map(|backend| format!("{}/{}", backend.service, backend.id)).collect()
     };
-    output.value(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    if list.backends.is_empty() {
-        let is_all = filter.pool.is_none() && filter.state.is_none() && filter.search.is_none();
-        output.note(if is_all { NONE } else { "no backend is like that; see: lbctl backends" });
-    }
-    Ok(Exit::Ok)
+    let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
+    let is_all = filter.pool.is_none() && filter.state.is_none() && filter.search.is_none();
+    let none = if is_all { NONE } else { "no backend is like that; see: lbctl backends" };
+    Ok(Frame::new(text, list.backends.is_empty(), none))
 }
 
 async fn decide(
@@ -63,6 +72,7 @@ async fn decide(
     let signature = Signature { author, reason: decision.reason.clone() };
     let wait = decision.wait.is_wanted(output.messages_on_terminal);
     let asked = Asked { wait: wait.then_some(decision.wait.timeout), ..asked };
+    output.permit(&format!("{verb} backend {} on every proxy", decision.id))?;
     let changed = client.decide(&decision.id, verb, &asked, &signature).await?;
     let names = |changed: &BackendChanged| vec![changed.id.clone()];
     output.value(&changed, names, |changed| {
@@ -71,6 +81,9 @@ async fn decide(
         let state = admin_state.as_str();
         format!("{id} is {state}{already}: version {version}, on {acked} of {total} proxies\n")
     })?;
+    if verb == "disable" && changed.changed && !output.is_structured() {
+        output.note(format_args!("put it back with: lbctl backends enable {}", changed.id));
+    }
     if wait && changed.acked < changed.total {
         output.important("not every proxy has it yet; look with `lbctl proxies`");
         return Ok(Exit::Unreachable);

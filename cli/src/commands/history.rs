@@ -8,6 +8,7 @@ use crate::{
     client::Client,
     exit::{Exit, Failure},
     output::{Output, table, time},
+    watch::{self, Frame},
 };
 
 /// Fetches and lists.
@@ -16,13 +17,16 @@ pub(crate) async fn run(
     history: &History,
     output: &Output,
 ) -> Result<Exit, Failure> {
+    let frame = async |output: &Output| frame(client, history, output).await;
+    watch::show(output, &history.watch, frame).await
+}
+
+async fn frame(client: &Client, history: &History, output: &Output) -> Result<Frame, Failure> {
     let list = client.versions(history.limit, history.before).await?;
     let names = |list: &VersionList| list.versions.iter().map(|v| v.version.to_string()).collect();
-    output.value(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    if list.versions.is_empty() {
-        output.note("there is no version here yet; make one with: lbctl apply -f lb.yaml");
-    }
-    Ok(Exit::Ok)
+    let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
+    let note = "there is no version here yet; make one with: lbctl apply -f lb.yaml";
+    Ok(Frame::new(text, list.versions.is_empty(), note))
 }
 
 fn draw(list: &VersionList, output: &Output, now: Timestamp) -> String {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use lb_model::api::{OverrideList, OverrideView};
 
 use crate::{
+    args::Watch,
     client::Client,
     exit::{Exit, Failure},
     output::{
@@ -11,17 +12,20 @@ use crate::{
         table::{self, Field, Mood},
         time,
     },
+    watch::{self, Frame},
 };
 
 /// Fetches and lists.
-pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failure> {
+pub(crate) async fn run(client: &Client, watch: &Watch, output: &Output) -> Result<Exit, Failure> {
+    watch::show(output, watch, async |output| frame(client, output).await).await
+}
+
+async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
     let list = client.overrides().await?;
     let names = |list: &OverrideList| list.overrides.iter().map(|o| o.backend.clone()).collect();
-    output.value(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    if list.overrides.is_empty() {
-        output.note("there is no override: every backend is as the configuration says");
-    }
-    Ok(Exit::Ok)
+    let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
+    let note = "there is no override: every backend is as the configuration says";
+    Ok(Frame::new(text, list.overrides.is_empty(), note))
 }
 
 /// The table; empty when there is no override.

@@ -16,6 +16,7 @@ use crate::{
         table::{self, Field, Mood},
         time,
     },
+    watch::{self, Frame},
 };
 
 /// Fetches and lists.
@@ -25,19 +26,34 @@ pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    if let Some(ProxiesAction::Revoke { id }) = &proxies.action {
-        client.revoke_proxy(id, &environment.author()).await?;
-        output.note(format_args!("proxy {id} is no longer a member of the fleet"));
-        return Ok(Exit::Ok);
-    }
+    let watch = match &proxies.action {
+        None => &proxies.watch,
+        Some(ProxiesAction::List { watch }) => watch,
+        Some(ProxiesAction::Revoke { id }) => return revoke(client, id, environment, output).await,
+    };
+    watch::show(output, watch, async |output| frame(client, output).await).await
+}
 
+async fn revoke(
+    client: &Client,
+    id: &str,
+    environment: &Environment,
+    output: &Output,
+) -> Result<Exit, Failure> {
+    output.confirm(&format!(
+        "proxy {id} will be no member of the fleet any more: it serves what it has, learns \
+         nothing more, and needs a new token and a new identity to join again"
+    ))?;
+    client.revoke_proxy(id, &environment.author()).await?;
+    output.note(format_args!("proxy {id} is no longer a member of the fleet"));
+    Ok(Exit::Ok)
+}
+
+async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
     let list = client.proxies().await?;
     let names = |list: &ProxyList| list.proxies.iter().map(|proxy| proxy.id.clone()).collect();
-    output.value(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    if list.proxies.is_empty() {
-        output.note(NONE);
-    }
-    Ok(Exit::Ok)
+    let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
+    Ok(Frame::new(text, list.proxies.is_empty(), NONE))
 }
 
 /// What to say when there is none.

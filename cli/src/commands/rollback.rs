@@ -7,7 +7,7 @@ use crate::{
     args::{Environment, Rollback},
     client::Client,
     exit::{Exit, Failure},
-    output::Output,
+    output::{Output, changes},
 };
 
 /// Restores and waits.
@@ -19,10 +19,27 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let signature = rollback.change.signature(environment);
     let expected = rollback.if_version.map(Version);
+    if output.will_ask() {
+        let text = what_changes(client, rollback.version, output).await?;
+        output.confirm(&text)?;
+    } else {
+        output.confirm("")?;
+    }
     let restored = client.restore(Version(rollback.version), expected, &signature).await;
     let committed = restored.map_err(|error| match expected {
         Some(expected) if error.is_conflict() => apply::conflict(expected, error.current()),
         _ => error.into(),
     })?;
     apply::finish(client, committed, &rollback.change.wait, output).await
+}
+
+/// What going back changes, for whoever is asked.
+async fn what_changes(client: &Client, to: u64, output: &Output) -> Result<String, Failure> {
+    let current = client.versions(1, None).await?.current;
+    let diff = client.diff(Some(current), Version(to)).await?;
+    Ok(format!(
+        "version {to} will be current again, in place of version {current}:\n{}{}",
+        changes::draw(&diff.changes, output.message_color),
+        changes::summary(&diff.changes)
+    ))
 }

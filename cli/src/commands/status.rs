@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::{backends, overrides, proxies};
 use crate::{
-    args::Filter,
+    args::{Filter, Watch},
     client::Client,
     exit::{Exit, Failure},
     output::{Output, diagnostics::plural, time},
+    watch::{self, Frame},
 };
 
 /// Everything at once, for programs.
@@ -22,7 +23,11 @@ struct Status {
 }
 
 /// Fetches and shows.
-pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failure> {
+pub(crate) async fn run(client: &Client, watch: &Watch, output: &Output) -> Result<Exit, Failure> {
+    watch::show(output, watch, async |output| frame(client, output).await).await
+}
+
+async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
     let health = client.health().await?;
     let status = Status {
         health,
@@ -31,8 +36,8 @@ pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failur
         overrides: client.overrides().await?,
     };
     let names = |status: &Status| vec![status.health.status.clone()];
-    output.value(&status, names, |status| draw(status, output, Timestamp::now()))?;
-    Ok(Exit::Ok)
+    let text = output.render(&status, names, |status| draw(status, output, Timestamp::now()))?;
+    Ok(Frame { text, note: None })
 }
 
 fn draw(status: &Status, output: &Output, now: Timestamp) -> String {

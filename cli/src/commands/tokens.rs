@@ -29,6 +29,7 @@ pub(crate) async fn run(
                 labels: labels.iter().map(ToString::to_string).collect(),
                 ttl_seconds: ttl.as_ref().map(seconds),
             };
+            output.permit("a token will be made")?;
             let created = client.create_token(&request, &environment.author()).await?;
             let names = |created: &lb_model::api::TokenCreated| vec![created.id.clone()];
             output.value(&created, names, |created| format!("{}\n", created.token))?;
@@ -49,6 +50,9 @@ pub(crate) async fn run(
             Ok(Exit::Ok)
         }
         Some(TokensAction::Revoke { id }) => {
+            output.confirm(&format!(
+                "token {id} will be good for nothing any more, for whoever has it"
+            ))?;
             client.revoke_token(id, &environment.author()).await?;
             output.note(format_args!("token {id} is good for nothing any more"));
             Ok(Exit::Ok)

@@ -74,13 +74,14 @@ fn cell(field: Field) -> Cell {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::args::{Arguments, Environment};
+    use crate::args::{Arguments, Environment, Format};
 
     /// An output as `lbctl status FLAGS` would get it, with neither stream a terminal.
     pub(crate) fn output(flags: &[&str]) -> Output {
         let line = [&["lbctl", "status"], flags].concat();
-        let arguments = <Arguments as clap::Parser>::try_parse_from(line).unwrap();
-        let output = Output::new(&arguments.global, &Environment::default());
+        let global = Arguments::read(line).unwrap().global;
+        let format = global.output.unwrap_or(Format::Table);
+        let output = Output::new(&global, &Environment::default(), format, None);
         Output { color: flags.contains(&"always"), on_terminal: false, ..output }
     }
 

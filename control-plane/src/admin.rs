@@ -9,6 +9,7 @@ mod explain;
 mod fleet;
 mod identity;
 pub mod listener;
+mod objects;
 mod overrides;
 mod record;
 pub mod tls;
@@ -81,6 +82,7 @@ pub fn router(admin: Shared) -> Router {
         .route("/api/v1/config/sources", get(changes::sources))
         .route("/api/v1/plan", post(changes::plan))
         .route("/api/v1/explain", post(explain::post))
+        .route("/api/v1/objects/{kind}", get(objects::list))
         .route("/api/v1/versions", get(versions::list))
         .route("/api/v1/versions/{version}/diff", get(changes::diff))
         .route("/api/v1/versions/{version}", get(versions::get))

@@ -45,6 +45,7 @@ pub(super) const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/config", Looks(Viewer)),
     ("PUT", "/api/v1/config", Acts(Operator)),
     ("GET", "/api/v1/config/sources", Looks(Viewer)),
+    ("GET", "/api/v1/objects/{kind}", Looks(Viewer)),
     // These say what would be, and do nothing.
     ("POST", "/api/v1/plan", Looks(Viewer)),
     ("POST", "/api/v1/explain", Looks(Viewer)),

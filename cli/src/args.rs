@@ -5,9 +5,11 @@
 
 mod change;
 mod context;
+mod doctor;
 mod environment;
 mod explain;
 mod fleet;
+mod objects;
 mod operate;
 mod up;
 mod value;
@@ -28,11 +30,13 @@ pub(crate) use self::{
         Wait,
     },
     context::{Context, ContextAction},
+    doctor::{ExplainError, Init},
     environment::Environment,
     explain::Explain,
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
+    objects::{Kind, Objects, ObjectsAction},
     operate::{Audit, Backends, BackendsAction, Decision, Filter, Out},
     up::Up,
     value::server,
@@ -247,6 +251,46 @@ pub(crate) enum Command {
   lbctl backends -o json | jq '.backends[] | select(.health != \"up\")'"
     )]
     Backends(Backends),
+    /// List routes, in the order in which they are tried
+    #[command(
+        visible_aliases = ["route", "rt"],
+        after_help = "Examples:
+  lbctl routes
+  lbctl routes -o json | jq '.objects[] | select(.service == \"shop\")'
+
+See also: lbctl explain URL, which says why a route takes a request."
+    )]
+    Routes(Objects),
+    /// List services: pools of backends, and how one is chosen
+    #[command(
+        visible_aliases = ["service", "svc"],
+        after_help = "Examples:
+  lbctl services
+  lbctl services -o name
+
+See also: lbctl backends, which says how the servers are."
+    )]
+    Services(Objects),
+    /// List entry points: where clients connect
+    #[command(
+        visible_aliases = ["entry-point", "ep"],
+        after_help = "Examples:
+  lbctl entry-points
+  lbctl entry-points -o json | jq '.objects[] | select(.tls)'
+
+See also: lbctl proxies, which says where each proxy really listens."
+    )]
+    EntryPoints(Objects),
+    /// List certificates and how long they are good
+    #[command(
+        visible_aliases = ["cert", "certificates", "certificate"],
+        after_help = "Examples:
+  lbctl certs
+  lbctl certs -o json | jq '.objects[] | {name, not_after}'
+
+See also: lbctl doctor, which warns in the last quarter of a certificate's life."
+    )]
+    Certs(Objects),
     /// List what operators decided about single backends
     #[command(
         visible_alias = "override",
@@ -262,6 +306,17 @@ pub(crate) enum Command {
     History(History),
     /// Make an older version current again
     Rollback(Rollback),
+    /// Look at everything between here and the backends, and say what to do
+    #[command(after_help = "Examples:
+  lbctl doctor
+  lbctl doctor -o json | jq '.checks[] | select(.verdict == \"failed\")'
+
+Exits with 1 when a check failed.")]
+    Doctor,
+    /// Say what a code of `check` or `apply` means, with an example
+    ExplainError(ExplainError),
+    /// Write a first configuration
+    Init(Init),
     /// Name control planes, choose one, and see which settings hold
     #[command(visible_alias = "contexts")]
     Context(Context),

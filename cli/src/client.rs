@@ -269,6 +269,15 @@ impl Client {
         self.send(self.request(Method::POST, &path).query(&[("author", author)])).await
     }
 
+    /// The control plane's clock, as the `Date` of an answer says it (RFC 9110 section 6.6.1),
+    /// if it does. Needs no token.
+    pub(crate) async fn date(&self) -> Answer<Option<String>> {
+        let request = self.request(Method::GET, &["livez"]);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let date = response.headers().get(reqwest::header::DATE);
+        Ok(date.and_then(|date| date.to_str().ok()).map(str::to_owned))
+    }
+
     /// How the control plane is.
     pub(crate) async fn health(&self) -> Answer<HealthView> {
         let request = self.request(Method::GET, &["admin", "health"]);

@@ -9,9 +9,13 @@ pub(crate) mod check;
 mod config;
 mod context;
 mod diff;
+pub(crate) mod doctor;
 mod explain;
+pub(crate) mod explain_error;
 mod get;
 mod history;
+mod init;
+mod objects;
 mod overrides;
 mod plan;
 mod proxies;
@@ -24,7 +28,7 @@ mod version;
 pub(crate) mod wait;
 
 use crate::{
-    args::{Arguments, Change, Command, Environment},
+    args::{Arguments, Change, Command, Environment, Kind},
     client::{Client, Signature},
     complete,
     context::settings::Settings,
@@ -49,6 +53,9 @@ pub(crate) async fn run(
         Command::Context(context) => {
             context::run(&context, (&global, settings), environment, output)
         }
+        Command::Doctor => doctor::run(Ok(settings), environment, output).await,
+        Command::ExplainError(settings) => explain_error::run(&settings, output),
+        Command::Init(settings) => init::run(&settings, output),
         Command::Up(settings) => up::run(&settings, environment, output).await,
         Command::Apply(apply) => apply::run(&client()?, &apply, environment, output).await,
         Command::Plan(plan) => plan::run(&client()?, &plan, environment, output).await,
@@ -69,6 +76,16 @@ pub(crate) async fn run(
             backends::run(&client()?, &backends, environment, output).await
         }
         Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
+        Command::Routes(objects) => objects::run(&client()?, Kind::Routes, &objects, output).await,
+        Command::Services(objects) => {
+            objects::run(&client()?, Kind::Services, &objects, output).await
+        }
+        Command::EntryPoints(objects) => {
+            objects::run(&client()?, Kind::EntryPoints, &objects, output).await
+        }
+        Command::Certs(objects) => {
+            objects::run(&client()?, Kind::Certificates, &objects, output).await
+        }
         Command::Overrides(watch) => overrides::run(&client()?, &watch, output).await,
         Command::History(history) => history::run(&client()?, &history, output).await,
         Command::Rollback(rollback) => {
@@ -89,7 +106,14 @@ impl Change {
 impl Command {
     /// Whether it works whatever the file of contexts says.
     pub(crate) const fn is_on_its_own(&self) -> bool {
-        matches!(self, Self::Schema | Self::Completion { .. } | Self::Check(_))
+        matches!(
+            self,
+            Self::Schema
+                | Self::Completion { .. }
+                | Self::Check(_)
+                | Self::ExplainError(_)
+                | Self::Init(_)
+        )
     }
 }
 

@@ -12,10 +12,12 @@ use clap_complete::{
     engine::CompletionCandidate,
     env::{EnvCompleter, Shells},
 };
+use lb_model::api::ObjectList;
 
 use crate::{
     args::{Arguments, Environment, Filter, Global},
     client::{Answer, Client},
+    commands::explain_error,
     context::{Contexts, settings::Settings},
     exit::Failure,
 };
@@ -96,15 +98,13 @@ pub(crate) fn proxies() -> Vec<CompletionCandidate> {
     })
 }
 
-/// Entry points that proxies listen on.
+/// Entry points, with their addresses.
 pub(crate) fn entry_points() -> Vec<CompletionCandidate> {
     ask(async |client| {
-        let list = client.proxies().await?;
-        let listeners = list.proxies.into_iter().flat_map(|proxy| proxy.listeners);
-        let mut found: Vec<_> = listeners.map(|listener| listener.entry_point).collect();
-        found.sort();
-        found.dedup();
-        Ok(found.into_iter().map(CompletionCandidate::new).collect())
+        let ObjectList::EntryPoints { objects, .. } = client.objects("entry_points").await? else {
+            return Ok(Vec::new());
+        };
+        Ok(objects.iter().map(|each| candidate(&each.name, &each.address)).collect())
     })
 }
 
@@ -115,6 +115,12 @@ pub(crate) fn versions() -> Vec<CompletionCandidate> {
         let each = list.versions.iter();
         Ok(each.map(|each| candidate(&each.version.to_string(), &each.reason)).collect())
     })
+}
+
+/// Codes of findings.
+pub(crate) fn codes() -> Vec<CompletionCandidate> {
+    let known = explain_error::all().unwrap_or_default();
+    known.iter().map(|known| candidate(&known.code, &known.title)).collect()
 }
 
 /// Ids of tokens.

@@ -22,9 +22,9 @@ mod watch;
 use std::process::ExitCode;
 
 use crate::{
-    args::{Arguments, Environment, Format},
+    args::{Arguments, Command, Environment, Format},
     context::{Contexts, settings::Settings},
-    exit::Exit,
+    exit::{Exit, Failure},
     output::Output,
 };
 
@@ -57,20 +57,31 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(failure) => {
             let format = global.output.unwrap_or(Format::Table);
-            Output::new(global, &environment, format, None).fault(&failure);
-            return failure.exit.into();
+            let output = Output::new(global, &environment, format, None);
+            return match arguments.command {
+                // It is what should tell what is wrong with contexts.
+                Command::Doctor => ended(
+                    block_on(commands::doctor::run(Err(&failure), &environment, &output)),
+                    &output,
+                ),
+                _ => ended(Err(failure), &output),
+            };
         }
     };
     let format = settings.output.value;
     let output = Output::new(global, &environment, format, settings.protected.clone());
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output.fault(&exit::Failure::new(format!("could not start: {error}")));
-            return Exit::Failure.into();
-        }
-    };
-    match runtime.block_on(commands::run(arguments, &settings, &environment, &output)) {
+    ended(block_on(commands::run(arguments, &settings, &environment, &output)), &output)
+}
+
+/// Runs a command to its end.
+fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("could not start: {error}")))?;
+    runtime.block_on(command)
+}
+
+fn ended(result: Result<Exit, Failure>, output: &Output) -> ExitCode {
+    match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
             output.fault(&failure);

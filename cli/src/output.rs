@@ -183,6 +183,13 @@ impl Output {
         }
     }
 
+    /// Says what to do next to a person who sits there.
+    pub(crate) fn hint(&self, text: impl fmt::Display) {
+        if self.messages_on_terminal && !self.is_structured() {
+            self.note(text);
+        }
+    }
+
     /// Tells a person something that must not be missed.
     #[expect(clippy::unused_self, reason = "whoever writes holds the output, and nobody else can")]
     pub(crate) fn important(&self, text: impl fmt::Display) {

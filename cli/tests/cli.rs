@@ -5,6 +5,8 @@
 mod apply;
 #[path = "cli/contexts.rs"]
 mod contexts;
+#[path = "cli/help.rs"]
+mod help;
 #[path = "cli/lists.rs"]
 mod lists;
 #[path = "cli/pretend.rs"]

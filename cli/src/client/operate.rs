@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lb_model::api::{AuditList, BackendChanged, BackendList, OverrideList};
+use lb_model::api::{AuditList, BackendChanged, BackendList, ObjectList, OverrideList};
 use reqwest::Method;
 
 use super::{Answer, Client, Signature};
@@ -62,6 +62,11 @@ impl Client {
         let mut query = vec![("limit", limit.to_string())];
         query.extend(before.map(|before| ("before", before.to_string())));
         self.get(&["api", "v1", "audit"], &query).await
+    }
+
+    /// Every object of a kind.
+    pub(crate) async fn objects(&self, kind: &str) -> Answer<ObjectList> {
+        self.get(&["api", "v1", "objects", kind], &[]).await
     }
 
     /// What operators decided about backends.

@@ -134,11 +134,14 @@ pub(crate) async fn finish(
                 let back = version.0 - 1;
                 output.note(format_args!("go back with: lbctl rollback {back}"));
             }
+            if exit == Exit::Ok && version > Version(1) && committed.changed {
+                output.hint(format_args!("go back with: lbctl rollback {}", version.0 - 1));
+            }
             Ok(exit)
         }
         wait::Ended::Interrupted => {
             output.important(format_args!(
-                "stopped waiting; version {version} is committed. Look again with: lbctl proxies"
+                "stopped waiting; version {version} is committed. Look again with: lbctl proxies --watch"
             ));
             Ok(Exit::Interrupted)
         }

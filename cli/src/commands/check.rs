@@ -34,11 +34,18 @@ pub(crate) fn run(
         output.structured(&found)?;
     } else {
         draw(&found, &reading.bundle, output);
+        if let Some(first) = found.iter().next() {
+            output.note(format_args!("what a code means: lbctl explain-error {}", first.code));
+        }
         for name in &reading.ignored {
             output.note(format_args!("note: {name} names no value of the configuration"));
         }
         match &config {
-            Some(config) if !fails => output.summary(&summary(&reading, config, &found))?,
+            Some(config) if !fails => {
+                output.summary(&summary(&reading, config, &found))?;
+                let names = check.files.iter().map(|file| format!(" -f {}", file.display()));
+                output.hint(format_args!("next: lbctl plan{}", names.collect::<String>()));
+            }
             _ => output.important(format_args!(
                 "{}: {}{}",
                 reading.names(),

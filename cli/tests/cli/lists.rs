@@ -25,6 +25,26 @@ fn server() -> Pretend {
             "/api/v1/overrides" => json!({ "version": 42, "overrides": [{ "backend": "web1",
                 "state": "disabled", "owner": "ann", "reason": "disk",
                 "since": "2026-03-01T12:00:00Z" }] }),
+            "/api/v1/tokens" => json!({ "tokens": [{ "id": "AbCd1234", "state": "open",
+                "labels": [], "author": "ann" }] }),
+            "/api/v1/audit" => json!({ "entries": [{ "number": 7, "hash": "ab",
+                "time": "2026-03-01T12:00:00Z", "who": "ann", "from": "127.0.0.1",
+                "method": "PUT", "path": "/api/v1/config", "status": 200 }] }),
+            "/api/v1/config/sources" => json!({ "version": 42, "values": [{
+                "path": "backends.a.url", "value": "http://a", "origin": "lb.yaml:1:1" }] }),
+            "/api/v1/objects/routes" => json!({ "kind": "routes", "version": 42, "objects": [{
+                "name": "all", "rule": "PathPrefix(`/`)", "priority": 15, "service": "shop",
+                "entry_points": ["web"] }] }),
+            "/api/v1/objects/services" => json!({ "kind": "services", "version": 42,
+                "objects": [{ "name": "shop", "strategy": "p2c", "backends": ["web1"],
+                "routes": ["all"] }] }),
+            "/api/v1/objects/entry_points" => json!({ "kind": "entry_points", "version": 42,
+                "objects": [{ "name": "web", "address": "0.0.0.0:8000", "tls": false,
+                "labels": [], "routes": 1 }] }),
+            "/api/v1/objects/certificates" => json!({ "kind": "certificates", "version": 42,
+                "objects": [{ "name": "default", "names": ["a"], "default": true,
+                "not_before": "2026-01-01T00:00:00Z", "not_after": "2036-01-01T00:00:00Z",
+                "entry_points": [] }] }),
             "/api/v1/config" => json!({ "version": 42, "files": [],
                 "documents": [{ "name": "lb.yaml", "text": "backends: {}\n" }] }),
             _ => return problem(404, "not_found", &json!({})),
@@ -62,6 +82,25 @@ fn every_list_is_there_for_people_and_programs() {
         let (json, _) = ask(&[command, "-o", "json"]);
         assert!(serde_json::from_str::<Value>(&json).is_ok(), "{command}: {json}");
         assert!(!ask(&[command, "-o", "yaml"]).0.is_empty(), "{command}");
+    }
+    for (list, name) in [
+        (&["proxies", "list"][..], "a\nb\n"),
+        (&["overrides"], "web1\n"),
+        (&["tokens"], "AbCd1234\n"),
+        (&["audit"], "7\n"),
+        (&["config", "sources"], "backends.a.url\n"),
+        (&["routes"], "all\n"),
+        (&["services", "list"], "shop\n"),
+        (&["entry-points"], "web\n"),
+        (&["certs"], "default\n"),
+    ] {
+        let with = |flags: &[&str]| ask(&[list, flags].concat()).0;
+        assert_eq!(with(&["-o", "name"]), name, "{list:?}");
+        let yaml = with(&["-o", "yaml"]);
+        assert!(!yaml.is_empty() && !yaml.starts_with('{'), "{list:?}: {yaml}");
+        assert!(serde_json::from_str::<Value>(&with(&["-o", "json"])).is_ok(), "{list:?}");
+        let (whole, bare) = (with(&[]), with(&["--no-headers"]));
+        assert_eq!(whole.lines().count(), bare.lines().count() + 1, "{list:?}: {whole}");
     }
     assert!(ask(&["history"]).0.contains("ann"));
     assert!(ask(&["version"]).0.contains("2 proxies      0.1.0"));

@@ -57,6 +57,7 @@ struct Content {
 pub(crate) struct Contexts {
     /// Where they are kept; absent where no directory for that is known.
     pub(crate) file: Option<PathBuf>,
+    home: Option<PathBuf>,
     content: Content,
 }
 
@@ -68,10 +69,11 @@ impl Contexts {
     /// The file cannot be read or says something that it cannot say; the failure names the line.
     pub(crate) fn read(environment: &Environment) -> Result<Self, Failure> {
         let Some(file) = environment.contexts.clone() else { return Ok(Self::default()) };
+        let home = environment.home.clone();
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self { file: Some(file), content: Content::default() });
+                return Ok(Self { file: Some(file), home, content: Content::default() });
             }
             Err(error) => {
                 let what = format!("could not read {}: {}", file.display(), reason(&error));
@@ -80,7 +82,7 @@ impl Contexts {
             }
         };
         let content = parse(&text, &file)?;
-        Ok(Self { file: Some(file), content })
+        Ok(Self { file: Some(file), home, content })
     }
 
     /// The context that is used when none is named.
@@ -144,7 +146,7 @@ impl Contexts {
 
     /// A path of the file: from its own directory, or from home behind `~/`.
     fn path(&self, path: &Path) -> PathBuf {
-        if let (Ok(rest), Some(home)) = (path.strip_prefix("~"), std::env::home_dir()) {
+        if let (Ok(rest), Some(home)) = (path.strip_prefix("~"), &self.home) {
             return home.join(rest);
         }
         match self.file.as_deref().and_then(Path::parent) {

@@ -78,6 +78,11 @@ impl Output {
         self.consent.will_ask(true)
     }
 
+    /// Whether somebody will be asked before any change at all.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.consent.will_ask(false)
+    }
+
     /// Before a change that can be taken back: asks where a context is protected.
     ///
     /// # Errors

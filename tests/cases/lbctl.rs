@@ -8,7 +8,7 @@ use lb_tests::{
     scratch::Scratch,
 };
 use serde_json::Value;
-use tokio::{net::TcpListener, process::Command};
+use tokio::{io::AsyncBufReadExt, net::TcpListener, process::Command};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -312,4 +312,104 @@ async fn files_travel_with_the_document_that_names_them() {
     let url = format!("https://shop.example.com:{port}/");
     let answer = lb_tests::curl::curl(&["--cacert", &ca, "--resolve", &resolve, &url]).await;
     assert_eq!((answer.status, answer.http_version.as_str()), (200, "2"));
+}
+
+#[tokio::test]
+async fn what_the_fleet_runs_is_listed_with_its_defaults() {
+    let pair = lb_tests::certificate::Pair::new("shop.example.com");
+    let indented =
+        |pem: &str| pem.lines().map(|line| format!("      {line}\n")).collect::<String>();
+    let text = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }}, tls: {{ address: \"127.0.0.1:0\", tls: {{}} }} }}\n\
+         backends: {{ one: {{ url: \"http://127.0.0.1:9\" }} }}\n\
+         services: {{ shop: {{ backends: [one] }} }}\n\
+         routes: {{ cart: {{ rule: PathPrefix(`/cart`) }}, all: {{ rule: PathPrefix(`/`), entry_points: [web] }} }}\n\
+         certificates:\n  default:\n    cert: |\n{}    key: |\n{}",
+        indented(&pair.certificate),
+        indented(&pair.key)
+    );
+    let mut cluster = Cluster::serving(1, &text).await;
+    let server = cluster.control_plane().url();
+    let list = async |noun: &str| {
+        let ended = lbctl(&server, &[noun, "-o", "json"]).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let list = ended.json();
+        assert_eq!(list["version"], 1, "{list}");
+        list["objects"].clone()
+    };
+    let routes = list("routes").await;
+    assert_eq!((&routes[0]["name"], &routes[1]["name"]), (&"cart".into(), &"all".into()));
+    assert_eq!(routes[0]["service"], "shop");
+    assert_eq!(routes[0]["entry_points"], serde_json::json!(["tls", "web"]));
+    let services = list("svc").await;
+    assert_eq!(services[0]["strategy"], "round_robin");
+    assert_eq!(services[0]["routes"], serde_json::json!(["all", "cart"]));
+    let entry_points = list("ep").await;
+    assert_eq!((&entry_points[0]["tls"], &entry_points[1]["routes"]), (&true.into(), &2.into()));
+    let certificates = list("certs").await;
+    assert_eq!(certificates[0]["names"][0], "shop.example.com");
+    assert_eq!(certificates[0]["entry_points"], serde_json::json!(["tls"]));
+    assert!(!certificates.to_string().contains("PRIVATE"), "{certificates}");
+    let unknown = cluster.control_plane().request(reqwest::Method::GET, "/api/v1/objects/keys");
+    assert_eq!(unknown.send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn doctor_tells_a_fleet_that_is_well_from_one_that_is_not() {
+    let backend = Backend::start("a").await;
+    let mut cluster = Cluster::serving(1, &document(&backend)).await;
+    let server = cluster.control_plane().url();
+    let of = |report: &Value, name: &str| {
+        let checks = report["checks"].as_array().unwrap().iter();
+        let found = checks
+            .filter(|check| format!("{}/{}", str(check, "group"), str(check, "name")) == name);
+        found.map(|check| str(check, "verdict")).collect::<Vec<_>>()
+    };
+    let healthy = eventually("the fleet reports", async || {
+        let ended = lbctl(&server, &["doctor", "-o", "json"]).await;
+        if ended.code == 0 { Ok(ended.json()) } else { Err(format!("{ended:?}")) }
+    })
+    .await;
+    for name in ["client/server", "proxies/in sync", "proxies/software", "control plane/clock"] {
+        assert_eq!(of(&healthy, name), ["ok"], "{healthy}");
+    }
+    assert_eq!(of(&healthy, "backends/health check"), ["warning"]);
+    assert_eq!(of(&healthy, "control plane/access"), ["warning"]);
+    // A proxy that refuses is a fault of the fleet.
+    let blocker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = blocker.local_addr().unwrap().to_string();
+    cluster.put(&document(&backend).replace("127.0.0.1:0", &taken)).await;
+    let ill = eventually("the proxy refuses", async || {
+        let ended = lbctl(&server, &["doctor", "-o", "json"]).await;
+        if ended.code == 1 { Ok(ended.json()) } else { Err(format!("{ended:?}")) }
+    })
+    .await;
+    assert_eq!(of(&ill, "proxies/in sync"), ["failed"], "{ill}");
+}
+
+fn str(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_watch_outlives_a_restart_of_the_control_plane() {
+    let mut cluster = Cluster::start(0).await;
+    let server = cluster.control_plane().url();
+    let mut command = Command::new(binary("lbctl"));
+    command.args(["status", "-w", "--interval", "50ms", "-o", "json", "--server", &server]);
+    command.env("LBCTL_CONFIG", "/nonexistent/lbctl.yaml").kill_on_drop(true);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut frames = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut messages = tokio::io::BufReader::new(child.stderr.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&frames.next_line().await.unwrap().unwrap()).unwrap();
+    assert_eq!(first["health"]["snapshot"], 0);
+    cluster.control_plane().kill();
+    let message = messages.next_line().await.unwrap().unwrap();
+    assert!(message.contains("waiting for it"), "{message}");
+    cluster.control_plane().restart().await;
+    let message = messages.next_line().await.unwrap().unwrap();
+    assert!(message.contains("is back"), "{message}");
+    let next: Value = serde_json::from_str(&frames.next_line().await.unwrap().unwrap()).unwrap();
+    assert!(next["health"]["status"].is_string());
 }

@@ -19,6 +19,8 @@ pub(crate) struct Environment {
     pub(crate) token: Option<Secret<String>>,
     /// Where contexts are kept: `LBCTL_CONFIG`, or below `XDG_CONFIG_HOME` or `~/.config`.
     pub(crate) contexts: Option<PathBuf>,
+    /// Where whoever runs this is at home.
+    pub(crate) home: Option<PathBuf>,
     /// Where programs are looked for.
     pub(crate) path: Option<OsString>,
     /// Every variable that is a text: documents may name any.
@@ -38,6 +40,7 @@ impl Environment {
             user: text("USER").or_else(|| text("LOGNAME")),
             token: text("LBCTL_TOKEN").map(Secret::new),
             contexts: contexts(|name| std::env::var_os(name).filter(|value| !value.is_empty())),
+            home: text("HOME").map(PathBuf::from),
             path: std::env::var_os("PATH"),
             variables: std::env::vars_os()
                 .filter_map(|(name, value)| {

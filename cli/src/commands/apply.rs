@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use lb_model::{Diagnostics, Version, api::Committed};
 use serde::Serialize;
 
-use super::{check, wait};
+use super::{check, plan, wait};
 use crate::{
     args::{Apply, Environment, Wait},
     client::{ApiError, Client},
@@ -28,7 +28,16 @@ pub(crate) async fn run(
         None => client.config().await?.version,
     };
     if !apply.dry_run {
-        output.permit(&format!("{} will be the current version", reading.names()))?;
+        let what = if output.is_guarded() {
+            let planned = client.plan(&reading.bundle, None).await;
+            plan::draw(
+                &planned.map_err(|error| refused(error, expected, &reading, output))?,
+                output,
+            )
+        } else {
+            String::new()
+        };
+        output.permit(&what)?;
     }
     let signature = apply.change.signature(environment);
     let committed = client.put_config(&reading.bundle, expected, &signature, apply.dry_run).await;

@@ -32,6 +32,10 @@ pub(crate) async fn run(
         |planned| changes::names(&planned.changes),
         |planned| draw(planned, output),
     )?;
+    if planned.changed {
+        let names = plan.files.iter().map(|file| format!(" -f {}", file.display()));
+        output.hint(format_args!("make it so with: lbctl apply{}", names.collect::<String>()));
+    }
     Ok(exit(&planned.changes, plan.detailed_exitcode))
 }
 

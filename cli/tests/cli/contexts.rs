@@ -127,6 +127,29 @@ fn a_person_is_asked_on_a_terminal() {
 }
 
 #[test]
+fn the_name_of_a_protected_context_is_typed() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = fleet();
+    let set = ["context", "set", "prod", "--protected", "--server", &server.address];
+    assert_eq!(run(folder.path(), &set).0, 0);
+    let typed = |typed: &str| {
+        let line = format!("{} tokens revoke x", env!("CARGO_BIN_EXE_lbctl"));
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]);
+        script.env("LBCTL_CONFIG", folder.path().join("lbctl/config.yaml"));
+        script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes()).unwrap();
+        end(&child.wait_with_output().unwrap())
+    };
+    let (code, said, _) = typed("y\n");
+    assert!(code == 1 && said.contains("type its name"), "{said}");
+    assert!(server.asked("DELETE").is_empty());
+    assert_eq!(typed("prod\n").0, 0);
+    assert_eq!(server.asked("DELETE").len(), 1);
+}
+
+#[test]
 fn causes_are_told_to_whoever_wants_them() {
     let folder = tempfile::tempdir().unwrap();
     let line = ["status", "--server", "127.0.0.1:1"];

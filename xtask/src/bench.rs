@@ -52,6 +52,14 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
             let proxy = program(profile, "lb-data-plane")?.display().to_string();
             become_bench("release", options.rest, &["--data-plane".to_owned(), proxy])
         }
+        Some("objects") => {
+            // What was typed comes first and so prevails.
+            let usual = ["--peers".to_owned(), "nginx,traefik".to_owned()];
+            let named: Vec<_> = options.rest.iter().copied().chain(&usual).collect();
+            peers::provide(root, &target()?, &named, options.install)?;
+            build(root, "release", &PROGRAMS)?;
+            become_bench("release", options.rest, &[])
+        }
         _ => {
             let profile = options.profile.unwrap_or("release");
             build(root, profile, &PROGRAMS)?;

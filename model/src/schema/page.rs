@@ -114,7 +114,7 @@ impl Page<'_> {
                 .and_then(|(inner, _)| sections.find(|(record, _)| *record == inner))
                 .filter(|(_, section)| *section != self.current);
             if let Some((_, section)) = elsewhere {
-                says += &format!(" As in [`{section}`](#{section}).");
+                let _ = write!(says, " As in [`{section}`](#{section}).");
             }
             if later {
                 says += " *Not yet.*";

@@ -17,6 +17,19 @@ fn main() {
         let routes = parsed.map_or(0, |parsed| parsed.config.routes.len());
         println!("{routes:>6} routes, services and backends: {took:?}");
     }
+    #[expect(clippy::print_stdout, reason = "what a benchmark is for")]
+    for (what, text) in [
+        ("a list of values, as many as are read", "- a\n".repeat(4_000_000)),
+        ("open brackets", "[".repeat(16 << 20)),
+        ("more bytes than are read", "a".repeat(100 << 20)),
+        ("one key again and again", "a: 1\n".repeat(480_000)),
+        ("unknown keys", (0..480_000).fold(String::new(), |text, n| text + &format!("a{n}: 1\n"))),
+    ] {
+        let began = Instant::now();
+        let found = Config::parse(&Bundle::of_text("lb.yaml", &text), 0).err();
+        let first = found.iter().flatten().next().map(|finding| finding.code.clone());
+        println!("{what}: {:?} after {:?}", first.unwrap_or_default(), began.elapsed());
+    }
 }
 
 /// A document in which every object is used, and most routes share hosts with others.

@@ -14,7 +14,7 @@ fn main() {
         let bundle = Bundle::of_text("lb.yaml", &document(count));
         let began = on_cpu();
         let parsed = Config::parse(&bundle, 0);
-        let took = on_cpu() - began;
+        let took = on_cpu().saturating_sub(began);
         let routes = parsed.map_or(0, |parsed| parsed.config.routes.len());
         println!("{routes:>6} routes, services and backends: {took:?}");
     }
@@ -29,7 +29,11 @@ fn main() {
         let began = on_cpu();
         let found = Config::parse(&Bundle::of_text("lb.yaml", &text), 0).err();
         let first = found.iter().flatten().next().map(|finding| finding.code.clone());
-        println!("{what}: {:?} after {:?}", first.unwrap_or_default(), on_cpu() - began);
+        println!(
+            "{what}: {:?} after {:?}",
+            first.unwrap_or_default(),
+            on_cpu().saturating_sub(began)
+        );
     }
 }
 

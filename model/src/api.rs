@@ -29,6 +29,7 @@ pub const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// An answer that says why not (RFC 9457).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Always `about:blank`: `code` tells problems apart.
     #[serde(rename = "type", default)]

@@ -9,6 +9,7 @@
     reason = "tests say what they expect"
 )]
 
+mod api_document;
 mod backends;
 mod backup;
 mod config_api;

@@ -116,7 +116,7 @@ fn finish(mut command: Command) -> Result<()> {
 }
 
 /// The target folder of whatever cargo was told: this program is TARGET/debug/xtask.
-fn target() -> Result<PathBuf> {
+pub(crate) fn target() -> Result<PathBuf> {
     let own = env::current_exe().context("could not find out where this program lies")?;
     let target = own.parent().and_then(Path::parent).context("this program lies nowhere")?;
     Ok(target.to_owned())

@@ -15,6 +15,7 @@ use lb_model::{
     difference::Written,
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Admin, Shared,
@@ -23,21 +24,36 @@ use super::{
     versions::{bundle_of, number},
 };
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PlanQuery {
     /// Compared with this version; with the current one when absent.
     base: Option<Version>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DiffQuery {
     /// Compared with this version; with the one before when absent.
     from: Option<Version>,
 }
 
-/// `POST /api/v1/plan`.
+/// What a configuration would change.
+#[utoipa::path(
+    post,
+    path = "/api/v1/plan",
+    operation_id = "plan",
+    params(PlanQuery),
+    request_body(content((String = "application/yaml"), (Bundle = "application/vnd.lb.bundle+json"))),
+    responses(
+        (status = 200, description = "What it would change", body = Plan),
+        (status = 404, description = "`unknown_version`"),
+        (status = 409, description = "`unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+    ),
+)]
 pub(super) async fn plan(
     State(admin): State<Shared>,
     query: Result<Query<PlanQuery>, QueryRejection>,
@@ -56,7 +72,18 @@ pub(super) async fn plan(
     Ok(Json(Plan { base, current, changes, changed, warnings, connected_proxies }))
 }
 
-/// `GET /api/v1/versions/{version}/diff`.
+/// What leads from one version to another.
+#[utoipa::path(
+    get,
+    path = "/api/v1/versions/{version}/diff",
+    operation_id = "diffVersions",
+    params(("version" = Version, Path, description = "A version"), DiffQuery),
+    responses(
+        (status = 200, description = "What differs", body = Diff),
+        (status = 409, description = "`unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+    ),
+)]
 pub(super) async fn diff(
     State(admin): State<Shared>,
     version: Result<Path<u64>, PathRejection>,
@@ -71,7 +98,13 @@ pub(super) async fn diff(
     Ok(Json(Diff { from, to, changes }))
 }
 
-/// `GET /api/v1/config/sources`.
+/// Where each value of the configuration comes from.
+#[utoipa::path(
+    get,
+    path = "/api/v1/config/sources",
+    operation_id = "getConfigSources",
+    responses((status = 200, description = "Where each value comes from", body = OriginList)),
+)]
 pub(super) async fn sources(State(admin): State<Shared>) -> Result<Json<OriginList>, ApiError> {
     let version = admin.store.head().await?;
     let bundle = content(&admin, version).await?;

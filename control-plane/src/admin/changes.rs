@@ -10,7 +10,7 @@ use axum::{
     http::HeaderMap,
 };
 use lb_model::{
-    Bundle, Version,
+    Bundle, Parsed, Version,
     api::{Change, Diff, OriginList, Plan},
     difference::Written,
 };
@@ -23,6 +23,7 @@ use super::{
     error::ApiError,
     versions::{bundle_of, number},
 };
+use crate::overrides::Overrides;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -65,11 +66,13 @@ pub(super) async fn plan(
     let current = admin.store.head().await?;
     let base = query.base.unwrap_or(current);
     let known = content(&admin, base).await?;
-    let (candidate, warnings) = validated(candidate).await?;
+    let (candidate, Parsed { config, warnings }) = validated(candidate).await?;
     let changed = known.content_hash() != candidate.content_hash();
+    let decided = overrides(&admin, current).await?;
+    let overrides = decided.0.iter().map(|(name, decided)| decided.view(name, &config)).collect();
     let (_, changes) = between(&admin, known, candidate).await?;
     let connected_proxies = admin.registry.counts(current).connected;
-    Ok(Json(Plan { base, current, changes, changed, warnings, connected_proxies }))
+    Ok(Json(Plan { base, current, changes, changed, warnings, overrides, connected_proxies }))
 }
 
 /// What leads from one version to another.
@@ -94,8 +97,18 @@ pub(super) async fn diff(
     let after = bundle_of(&admin, to).await?;
     let from = query.from.unwrap_or(Version(to.0 - 1));
     let before = content(&admin, from).await?;
-    let (_, changes) = between(&admin, before, after).await?;
-    Ok(Json(Diff { from, to, changes }))
+    // Overrides are versions as well, though no document says them.
+    let (earlier, later) = (overrides(&admin, from).await?, overrides(&admin, to).await?);
+    let key = admin.store.lineage().hash_key;
+    let changes = blocking(move || {
+        let written = |bundle: &Bundle, overrides: &Overrides| {
+            let mut written = Written::read(bundle, &key);
+            overrides.write_into(&mut written);
+            written
+        };
+        written(&before, &earlier).changes_to(&written(&after, &later))
+    });
+    Ok(Json(Diff { from, to, changes: changes.await? }))
 }
 
 /// Where each value of the configuration comes from.
@@ -125,6 +138,12 @@ pub(super) async fn between(
         (after, changes)
     })
     .await
+}
+
+/// What operators had decided as of a version.
+async fn overrides(admin: &Admin, version: Version) -> Result<Overrides, ApiError> {
+    let overrides = Overrides::at(&*admin.store, version).await;
+    overrides.map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// What a version says; version 0 says nothing.

@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use lb_model::{
-    Bundle, Config, Diagnostics, Version,
+    Bundle, Config, Parsed, Version,
     api::{BUNDLE_TYPE, Committed, ConfigView, FileView, SettingView, YAML_TYPE},
     bundle::Source,
     resource::Digest,
@@ -168,7 +168,7 @@ pub(super) async fn change(
         return Err(lb_store::StoreError::Conflict { expected, head }.into());
     }
     let current = bundle_at(&*admin.store, head).await?;
-    let (bundle, warnings) = validated(bundle).await?;
+    let (bundle, Parsed { warnings, .. }) = validated(bundle).await?;
     let connected_proxies = admin.registry.counts(head).connected;
     let current = current.unwrap_or_default();
     let same = current.content_hash() == bundle.content_hash();
@@ -201,7 +201,7 @@ pub(super) async fn change(
 }
 
 /// A bundle that is valid, and what deserves a second look in it.
-pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Diagnostics), ApiError> {
+pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Parsed), ApiError> {
     let parse = move || {
         let parsed = Config::parse(&bundle, Timestamp::now().as_second());
         (parsed, bundle)
@@ -209,7 +209,7 @@ pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Diagnostics), A
     let (parsed, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
         ApiError::internal("validation ended without an answer; nothing was changed")
     })?;
-    Ok((bundle, parsed.map_err(ApiError::invalid)?.warnings))
+    Ok((bundle, parsed.map_err(ApiError::invalid)?))
 }
 
 impl ChangeQuery {

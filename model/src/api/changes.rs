@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::OverrideView;
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// What was done to an object.
@@ -73,6 +74,9 @@ pub struct Plan {
     /// What deserves a second look.
     #[serde(default)]
     pub warnings: Diagnostics,
+    /// What operators decided about single backends. It stays, whatever is applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<OverrideView>,
     /// How many proxies are connected now.
     pub connected_proxies: usize,
 }

@@ -122,6 +122,25 @@ proptest::proptest! {
     }
 }
 
+#[test]
+fn a_block_that_does_not_say_whether_it_is_on_leaves_the_one_above_as_it_is() {
+    let text = format!(
+        "backends: {{ a: {{ url: \"http://a\" }} }}\nservices: {{ s: {{ backends: [a], \
+         traffic_management: {{ circuit_breaker: {{}} }} }} }}\n\
+         jwt: {{ enabled: true, algorithm: HS256, secret: {} }}\nwaf: {{ enabled: true }}\n\
+         traffic_management: {{ circuit_breaker: {{ enabled: true }} }}\nroutes:\n  \
+         silent: {{ rule: \"Path(`/a`)\", jwt: {{}}, waf: {{ mode: block }} }}\n  \
+         off: {{ rule: \"Path(`/b`)\", jwt: {{ enabled: false }} }}\n",
+        "x".repeat(32)
+    );
+    let config = Config::check(&Bundle::of_text("lb.yaml", &text), 0).unwrap().config;
+    let routes = &config.policies.routes;
+    assert!(routes["silent"].jwt.is_some() && routes["silent"].waf.is_some());
+    assert!(routes["off"].jwt.is_none() && routes["off"].waf.is_some());
+    let service = &config.policies.services["s"];
+    assert!(service.traffic_management.circuit_breaker.is_some());
+}
+
 /// What a block means with the keys that it needs, and with every default written out beside.
 fn with_defaults(record: &str, before: &str, needed: &str, after: &str) -> [Config; 2] {
     let schema = crate::schema::schema();

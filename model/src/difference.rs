@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The maps at the top whose entries are objects, and what one of them is called.
-const OBJECTS: [(&str, &str); 9] = [
+const OBJECTS: [(&str, &str); 8] = [
     ("entry_points", "entry_point"),
     ("backends", "backend"),
     ("services", "service"),
@@ -24,7 +24,6 @@ const OBJECTS: [(&str, &str); 9] = [
     ("middlewares", "middleware"),
     ("certificates", "certificate"),
     ("tls_options", "tls_option"),
-    ("rate_limits", "rate_limit"),
     // These stand in no document: operators decide them.
     ("overrides", "override"),
 ];

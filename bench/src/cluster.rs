@@ -185,7 +185,7 @@ impl ControlPlane {
 
     /// Asks its REST API.
     pub(crate) const fn caller(&self) -> Caller {
-        Caller::new(self.admin)
+        Caller::by_address(self.admin)
     }
 
     /// Commits a document on top of whatever is current.

@@ -26,7 +26,7 @@ pub(crate) use self::{
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
-    operate::{Audit, Backends, BackendsAction, Decision, Filter, Out},
+    operate::{Audit, Backends, BackendsAction, Decision, Filter, LogLevel, Out},
     up::Up,
 };
 
@@ -184,6 +184,8 @@ pub(crate) enum Command {
   lbctl overrides -o json | jq '.overrides[] | select(.expires == null)'"
     )]
     Overrides,
+    /// Show what a server logs, or log more or less for a while
+    LogLevel(LogLevel),
     /// List what operators did, and what they were refused
     Audit(Audit),
     /// List versions: who changed the configuration, when and why

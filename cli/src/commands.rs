@@ -11,6 +11,7 @@ mod diff;
 mod explain;
 mod get;
 mod history;
+mod log_level;
 mod overrides;
 mod plan;
 mod proxies;
@@ -63,6 +64,7 @@ pub(crate) async fn run(
         Command::Backends(backends) => {
             backends::run(&client()?, &backends, environment, output).await
         }
+        Command::LogLevel(settings) => log_level::run(&client()?, &settings, output).await,
         Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
         Command::Overrides => overrides::run(&client()?, output).await,
         Command::History(history) => history::run(&client()?, &history, output).await,

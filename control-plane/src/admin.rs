@@ -10,6 +10,7 @@ mod explain;
 mod fleet;
 mod identity;
 pub mod listener;
+mod log_level;
 mod overrides;
 mod record;
 pub mod tls;
@@ -22,6 +23,7 @@ use std::{
 
 use axum::{Extension, Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use lb_store::Store;
+use lb_telemetry::logging::LogLevel;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -65,6 +67,8 @@ pub struct Admin {
     pub audit: Audit,
     /// Who failed to say who they are.
     pub throttle: Mutex<Throttle>,
+    /// How much the control plane logs.
+    pub log: Arc<LogLevel>,
     /// When the control plane started.
     pub started: Instant,
 }
@@ -87,6 +91,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(record::list))
         .routes(routes!(fleet::proxies))
         .routes(routes!(identity::revoke_proxy))
+        .routes(routes!(log_level::of_proxy, log_level::set_of_proxy))
+        .routes(routes!(log_level::get, log_level::set))
         .routes(routes!(identity::tokens, identity::create_token))
         .routes(routes!(identity::revoke_token))
         .routes(routes!(identity::authority))

@@ -8,6 +8,7 @@ mod config;
 mod explain;
 mod fleet;
 mod identity;
+mod log_level;
 mod operators;
 mod overrides;
 mod versions;
@@ -15,8 +16,8 @@ mod versions;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    audit::*, changes::*, config::*, explain::*, fleet::*, identity::*, operators::*, overrides::*,
-    versions::*,
+    audit::*, changes::*, config::*, explain::*, fleet::*, identity::*, log_level::*, operators::*,
+    overrides::*, versions::*,
 };
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 

@@ -29,6 +29,7 @@ mod hot_reload;
 mod http2;
 mod identity;
 mod lbctl;
+mod log_level;
 mod operators;
 mod overrides;
 mod partition;

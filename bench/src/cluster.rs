@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::{
     Common,
     http::{Caller, get, post, put},
-    process::{Process, binary},
+    process::{Process, Usage, binary},
     report::say,
 };
 
@@ -178,9 +178,14 @@ impl ControlPlane {
         &mut self.process
     }
 
+    /// What it takes of the machine.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        self.process.usage()
+    }
+
     /// Asks its REST API.
     pub(crate) const fn caller(&self) -> Caller {
-        Caller::new(self.admin)
+        Caller::by_address(self.admin)
     }
 
     /// Commits a document on top of whatever is current.
@@ -282,6 +287,11 @@ impl Proxy {
     /// The process.
     pub(crate) const fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// What it takes of the machine.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        self.process.usage()
     }
 
     /// Where an entry point listens.

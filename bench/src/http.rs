@@ -135,17 +135,27 @@ pub(crate) fn post(path: &str, json: String) -> Request<Full<Bytes>> {
 #[derive(Debug)]
 pub(crate) struct Caller {
     address: SocketAddr,
+    by_address: bool,
     connection: Option<Connection>,
 }
 
 impl Caller {
     /// Will ask the server at `address`.
     pub(crate) const fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+        Self { address, by_address: false, connection: None }
+    }
+
+    /// Will ask a server that takes requests for its own address only.
+    pub(crate) const fn by_address(address: SocketAddr) -> Self {
+        Self { address, by_address: true, connection: None }
     }
 
     /// Sends a request and reads the answer.
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer> {
+    pub(crate) async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
+        if self.by_address {
+            let host = header::HeaderValue::from_str(&self.address.to_string())?;
+            request.headers_mut().insert(header::HOST, host);
+        }
         let kept = match self.connection.take() {
             Some(kept) => kept.if_open().await,
             None => None,

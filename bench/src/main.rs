@@ -13,6 +13,7 @@ mod gate;
 mod http;
 mod lanes;
 mod load;
+mod objects;
 mod origin;
 mod outage;
 mod peers;
@@ -51,6 +52,8 @@ enum Benchmark {
     Soak(soak::Settings),
     /// A large fleet of simulated proxies on one control plane
     Fleet(fleet::Settings),
+    /// One change among ten thousand routes, beside proxies that reload files
+    Objects(objects::Settings),
     /// Instructions and system calls of a request, held against a baseline
     Gate(gate::Settings),
     /// lb beside other proxies, by turns, on the same machine
@@ -130,6 +133,9 @@ async fn measure(benchmark: Benchmark) -> Result<(Outcome, Option<PathBuf>)> {
         }
         Benchmark::Fleet(settings) => {
             (Box::pin(fleet::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Objects(settings) => {
+            (Box::pin(objects::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Peers(settings) => {
             (Box::pin(peers::run(&settings)).await?, settings.common.json)

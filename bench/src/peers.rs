@@ -16,7 +16,10 @@ mod scenario;
 mod stand;
 mod usage;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -114,6 +117,19 @@ enum Kind {
     /// lb with so many routes.
     Lb(usize),
     Peer(Peer),
+}
+
+/// Where the program of a peer is. `folder` holds those that no distribution brings.
+pub(crate) fn program_of(name: &str, folder: Option<&Path>) -> Result<PathBuf> {
+    let peer = Peer::from_str(name, true).map_err(|why| anyhow::anyhow!(why))?;
+    peer.program(&folder_or_usual(folder)?)
+}
+
+/// The folder of peers: beside the folder of the profile, in the target folder.
+fn folder_or_usual(folder: Option<&Path>) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let usual = own.parent().and_then(Path::parent).map(|target| target.join("peers"));
+    folder.map(Path::to_owned).or(usual).context("no target folder")
 }
 
 pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {

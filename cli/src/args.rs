@@ -37,7 +37,7 @@ pub(crate) use self::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
     objects::{Kind, Objects, ObjectsAction},
-    operate::{Audit, Backends, BackendsAction, Decision, Filter, Out},
+    operate::{Audit, Backends, BackendsAction, Decision, Filter, LogLevel, Out},
     up::Up,
     value::server,
     watch::Watch,
@@ -300,6 +300,8 @@ See also: lbctl doctor, which warns in the last quarter of a certificate's life.
   lbctl overrides -o json | jq '.overrides[] | select(.expires == null)'"
     )]
     Overrides(Watch),
+    /// Show what a server logs, or log more or less for a while
+    LogLevel(LogLevel),
     /// List what operators did, and what they were refused
     Audit(Audit),
     /// List versions: who changed the configuration, when and why

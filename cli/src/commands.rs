@@ -15,6 +15,7 @@ pub(crate) mod explain_error;
 mod get;
 mod history;
 mod init;
+mod log_level;
 mod objects;
 mod overrides;
 mod plan;
@@ -75,6 +76,7 @@ pub(crate) async fn run(
         Command::Backends(backends) => {
             backends::run(&client()?, &backends, environment, output).await
         }
+        Command::LogLevel(settings) => log_level::run(&client()?, &settings, output).await,
         Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
         Command::Routes(objects) => objects::run(&client()?, Kind::Routes, &objects, output).await,
         Command::Services(objects) => {

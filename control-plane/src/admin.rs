@@ -4,11 +4,13 @@ mod access;
 mod backends;
 mod changes;
 mod config;
+mod document;
 mod error;
 mod explain;
 mod fleet;
 mod identity;
 pub mod listener;
+mod log_level;
 mod objects;
 mod overrides;
 mod record;
@@ -20,13 +22,10 @@ use std::{
     time::Instant,
 };
 
-use axum::{
-    Router,
-    extract::DefaultBodyLimit,
-    middleware::from_fn_with_state,
-    routing::{delete, get, post},
-};
+use axum::{Extension, Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use lb_store::Store;
+use lb_telemetry::logging::LogLevel;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     audit::Audit,
@@ -69,41 +68,53 @@ pub struct Admin {
     pub audit: Audit,
     /// Who failed to say who they are.
     pub throttle: Mutex<Throttle>,
+    /// How much the control plane logs.
+    pub log: Arc<LogLevel>,
     /// When the control plane started.
     pub started: Instant,
 }
 
 type Shared = Arc<Admin>;
 
-/// All endpoints.
+/// All endpoints, with their descriptions.
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(document::base())
+        .routes(routes!(document::get))
+        .routes(routes!(config::get_config, config::put_config))
+        .routes(routes!(changes::sources))
+        .routes(routes!(changes::plan))
+        .routes(routes!(explain::post))
+        .routes(routes!(objects::list))
+        .routes(routes!(versions::list))
+        .routes(routes!(versions::get))
+        .routes(routes!(versions::restore))
+        .routes(routes!(changes::diff))
+        .routes(routes!(overrides::list))
+        .routes(routes!(record::list))
+        .routes(routes!(fleet::proxies))
+        .routes(routes!(identity::revoke_proxy))
+        .routes(routes!(log_level::of_proxy, log_level::set_of_proxy))
+        .routes(routes!(log_level::get, log_level::set))
+        .routes(routes!(identity::tokens, identity::create_token))
+        .routes(routes!(identity::revoke_token))
+        .routes(routes!(identity::authority))
+        .routes(routes!(identity::rotate))
+        .routes(routes!(fleet::backup))
+        .routes(routes!(fleet::health))
+        .routes(routes!(backends::list))
+        .routes(routes!(overrides::enable))
+        .routes(routes!(overrides::disable))
+        .routes(routes!(fleet::metrics))
+        .routes(routes!(fleet::alive))
+        .routes(routes!(fleet::livez))
+        .routes(routes!(fleet::ready))
+}
+
+/// All endpoints, behind the guard.
 pub fn router(admin: Shared) -> Router {
-    Router::new()
-        .route("/api/v1/config", get(config::get_config).put(config::put_config))
-        .route("/api/v1/config/sources", get(changes::sources))
-        .route("/api/v1/plan", post(changes::plan))
-        .route("/api/v1/explain", post(explain::post))
-        .route("/api/v1/objects/{kind}", get(objects::list))
-        .route("/api/v1/versions", get(versions::list))
-        .route("/api/v1/versions/{version}/diff", get(changes::diff))
-        .route("/api/v1/versions/{version}", get(versions::get))
-        .route("/api/v1/versions/{version}/restore", post(versions::restore))
-        .route("/api/v1/proxies", get(fleet::proxies))
-        .route("/api/v1/proxies/{name}/revoke", post(identity::revoke_proxy))
-        .route("/api/v1/backup", get(fleet::backup))
-        .route("/api/v1/tokens", get(identity::tokens).post(identity::create_token))
-        .route("/api/v1/tokens/{id}", delete(identity::revoke_token))
-        .route("/api/v1/authority", get(identity::authority))
-        .route("/api/v1/authority/rotate", post(identity::rotate))
-        .route("/admin/health", get(fleet::health))
-        .route("/admin/backends", get(backends::list))
-        .route("/admin/backends/{id}/enable", post(overrides::enable))
-        .route("/admin/backends/{id}/disable", post(overrides::disable))
-        .route("/api/v1/audit", get(record::list))
-        .route("/api/v1/overrides", get(overrides::list))
-        .route("/metrics", get(fleet::metrics))
-        .route("/health", get(fleet::alive))
-        .route("/livez", get(fleet::alive))
-        .route("/readyz", get(fleet::ready))
+    let (router, collected) = routes().split_for_parts();
+    router
+        .layer(Extension(document::Document::new(&collected)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(Arc::clone(&admin), access::guard))
         .with_state(admin)

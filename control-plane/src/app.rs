@@ -18,7 +18,7 @@ use lb_proto::v1::{
 };
 use lb_source::Sources;
 use lb_store::{EmbeddedStore, Store, embedded};
-use lb_telemetry::{addresses, shutdown};
+use lb_telemetry::{addresses, logging::LogLevel, shutdown};
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::Server;
 
@@ -61,7 +61,7 @@ const SMALL: usize = 64 << 10;
 /// # Errors
 ///
 /// When it cannot start, or a part of it ends by itself.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
+pub fn run(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
     if let Some(file) = &settings.restore {
         return Ok(backup::restore(file, &settings.data_dir)?);
     }
@@ -73,7 +73,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         .context("could not start the runtime")?;
     match command {
         Some(Command::RecoverToken) => runtime.block_on(recover(settings)),
-        None => runtime.block_on(serve(settings)),
+        None => runtime.block_on(serve(settings, log)),
     }
 }
 
@@ -156,7 +156,7 @@ fn admin_tls(settings: &Settings, ledger: &Ledger) -> anyhow::Result<Option<tls:
     Ok(settings.admin_tls())
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
     let stop = shutdown::on_signal().context("could not listen for signals")?;
     // Fails only when another provider is there already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -256,6 +256,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         scrubbed,
         audit,
         throttle: Mutex::default(),
+        log,
         started: Instant::now(),
     };
     let router = admin::router(Arc::new(admin)).into_make_service_with_connect_info::<Peer>();

@@ -15,12 +15,11 @@ const INVALID: u8 = 3;
 
 fn main() -> ExitCode {
     let settings = Settings::read();
-    if let Err(error) =
-        lb_telemetry::logging::start(&settings.log_level, settings.log_format.into())
-    {
-        return report(&anyhow::anyhow!(error));
-    }
-    match app::run(settings) {
+    let log = match lb_telemetry::logging::start(&settings.log_level, settings.log_format.into()) {
+        Ok(log) => log,
+        Err(error) => return report(&anyhow::anyhow!(error)),
+    };
+    match app::run(settings, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

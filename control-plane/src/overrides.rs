@@ -16,6 +16,7 @@ use lb_model::{
     Config, Version,
     api::OverrideView,
     config::AdminState,
+    difference::Written,
     value::{BackendName, ServiceName},
 };
 use lb_store::{Key, Store, StoreError};
@@ -109,6 +110,25 @@ impl Overrides {
         for (name, decided) in &self.0 {
             if let Some(backend) = config.backends.get_mut(name.as_str()) {
                 Arc::make_mut(backend).admin_state = decided.state();
+            }
+        }
+    }
+
+    /// Writes them down beside what documents say, to be compared.
+    pub fn write_into(&self, written: &mut Written) {
+        for (name, decided) in &self.0 {
+            let origin = format!("decided by {}", decided.owner);
+            let time = |time: &Timestamp| time.to_string();
+            let values = [
+                ("state", Some(decided.state().as_str().to_owned())),
+                ("reason", Some(decided.reason.clone()).filter(|reason| !reason.is_empty())),
+                ("drain_until", decided.drain_until.as_ref().map(time)),
+                ("expires", decided.expires.as_ref().map(time)),
+            ];
+            for (key, value) in values {
+                if let Some(value) = value {
+                    written.insert(&["overrides", name, key], &value, &origin);
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::Context;
 use lb_model::value::Secret;
-use lb_telemetry::{addresses, shutdown};
+use lb_telemetry::{addresses, logging::LogLevel, shutdown};
 use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::{
@@ -40,7 +40,7 @@ const NAME_FILE: &str = "name";
 /// # Errors
 ///
 /// When it cannot start.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
+pub fn run(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
     // Fails only when another provider is there already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -49,10 +49,10 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         .thread_name("control")
         .build()
         .context("could not start the runtime")?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, log))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
     let stop = shutdown::on_signal().context("could not listen for signals")?;
     let directory = &settings.data_dir;
     fs::create_dir_all(directory)
@@ -133,6 +133,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             sequence: AtomicU64::new(0),
         }),
         metrics,
+        log,
     };
     let mut applier = client.run(stop).await;
 

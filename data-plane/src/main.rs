@@ -10,12 +10,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let settings = Settings::parse();
-    if let Err(error) =
-        lb_telemetry::logging::start(&settings.log_level, settings.log_format.into())
-    {
-        return report(&anyhow::anyhow!(error));
-    }
-    match app::run(settings) {
+    let log = match lb_telemetry::logging::start(&settings.log_level, settings.log_format.into()) {
+        Ok(log) => log,
+        Err(error) => return report(&anyhow::anyhow!(error)),
+    };
+    match app::run(settings, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
     }

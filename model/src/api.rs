@@ -8,6 +8,7 @@ mod config;
 mod explain;
 mod fleet;
 mod identity;
+mod log_level;
 mod objects;
 mod operators;
 mod overrides;
@@ -16,8 +17,8 @@ mod versions;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    audit::*, changes::*, config::*, explain::*, fleet::*, identity::*, objects::*, operators::*,
-    overrides::*, versions::*,
+    audit::*, changes::*, config::*, explain::*, fleet::*, identity::*, log_level::*, objects::*,
+    operators::*, overrides::*, versions::*,
 };
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
@@ -30,6 +31,7 @@ pub const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// An answer that says why not (RFC 9457).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// Always `about:blank`: `code` tells problems apart.
     #[serde(rename = "type", default)]

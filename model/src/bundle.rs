@@ -19,6 +19,7 @@ pub const MAX_FILE: usize = 1 << 20;
 
 /// Documents in the order of their names, and the files they name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Bundle {
     /// The documents.
@@ -39,6 +40,7 @@ pub struct Bundle {
 
 /// One document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Its name, as findings show it.
@@ -52,6 +54,7 @@ pub struct Source {
 
 /// A value that stands in no document: from the environment, or from a flag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
     /// The keys that lead to it, such as `waf`, `mode`; a number stands for a place in a list.
@@ -73,6 +76,7 @@ pub struct UnreadFile {
 
 /// A file that a document names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NamedFile {
     /// The name of the document.
@@ -85,6 +89,7 @@ pub struct NamedFile {
 
 /// Bytes that do not print themselves; base64 in JSON.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = Byte))]
 pub struct Content(pub Vec<u8>);
 
 impl fmt::Debug for Content {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Whether a finding stops a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The configuration is refused.
@@ -29,6 +30,7 @@ impl fmt::Display for Severity {
 /// A place in a source. Lines and columns count from 1, columns in characters; a source that has
 /// no lines, such as a variable of the environment, is line 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Place {
     /// The name of the document, as given by whoever read it.
     pub file: String,
@@ -53,6 +55,7 @@ impl fmt::Display for Place {
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diagnostic {
     /// A stable code, `LB` and four digits; see [`code`].
     pub code: String,
@@ -90,6 +93,7 @@ impl fmt::Display for Diagnostic {
 
 /// Findings in the order of their places.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Diagnostics(Vec<Diagnostic>);
 

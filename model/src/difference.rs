@@ -24,7 +24,8 @@ const OBJECTS: [(&str, &str); 8] = [
     ("middlewares", "middleware"),
     ("certificates", "certificate"),
     ("tls_options", "tls_option"),
-    ("rate_limits", "rate_limit"),
+    // These stand in no document: operators decide them.
+    ("overrides", "override"),
 ];
 /// What the values outside these maps are called.
 const SETTING: &str = "setting";

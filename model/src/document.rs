@@ -39,6 +39,8 @@ pub use middleware::{
     InFlight, IpAllowList, Middleware, PluginUse, RateLimitMiddleware, RedirectRegex,
     RedirectToScheme, ReplacePath, ReplacePathRegex, StripPrefix, StripPrefixRegex,
 };
+#[cfg(test)]
+pub(crate) use not_yet::is_listed as is_not_yet;
 pub use observability::{
     Bound, LogFilters, LogLevel, Logging, MetricEndpoint, MetricExporter, MetricExporterType,
     MetricPrefix, Metrics, Observability, OtlpProtocol, Propagation, TraceExporter,

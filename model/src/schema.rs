@@ -109,4 +109,6 @@ fn sentence(doc: &str) -> String {
 }
 
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod tests;

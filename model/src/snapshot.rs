@@ -11,6 +11,7 @@ use crate::resource::ResourceSet;
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(format = "uint64"))]
 #[serde(transparent)]
 pub struct Version(pub u64);
 

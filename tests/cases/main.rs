@@ -9,6 +9,7 @@
     reason = "tests say what they expect"
 )]
 
+mod api_document;
 mod backends;
 mod backup;
 mod config_api;
@@ -28,6 +29,7 @@ mod hot_reload;
 mod http2;
 mod identity;
 mod lbctl;
+mod log_level;
 mod operators;
 mod overrides;
 mod partition;

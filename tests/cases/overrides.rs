@@ -320,6 +320,19 @@ async fn the_command_line_takes_a_backend_out_and_puts_it_back() {
     let overrides = lbctl(&server, &["overrides", "-o", "json"]).await.json();
     assert_eq!(overrides["overrides"][0]["state"], "draining");
 
+    // A plan says that it stays, and its version what it decided.
+    let file = cluster.directory().join("lb.yaml");
+    std::fs::write(&file, document(&[&a, &b], "")).unwrap();
+    let file = file.display().to_string();
+    let planned = lbctl(&server, &["plan", "-f", &file, "-o", "json"]).await.json();
+    assert_eq!(planned["overrides"][0]["backend"], "web0");
+    std::fs::write(&file, document(&[&a, &b], "").replace("web1:", "web2:")).unwrap();
+    let planned = lbctl(&server, &["plan", "-f", &file]).await;
+    assert!(planned.stdout.contains("override: web0 stays draining by ann\n"), "{planned:?}");
+    let shown = lbctl(&server, &["show", "2"]).await;
+    assert!(shown.stdout.contains("+ override/web0"), "{shown:?}");
+    assert!(shown.stdout.contains("state        draining"), "{shown:?}");
+
     let last = lbctl(&server, &["backends", "disable", "web1"]).await;
     assert_eq!(last.code, 7, "{last:?}");
     let unknown = lbctl(&server, &["backends", "disable", "wbe1"]).await;

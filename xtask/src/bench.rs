@@ -52,6 +52,14 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
             let proxy = program(profile, "lb-data-plane")?.display().to_string();
             become_bench("release", options.rest, &["--data-plane".to_owned(), proxy])
         }
+        Some("objects") => {
+            // What was typed comes first and so prevails.
+            let usual = ["--peers".to_owned(), "nginx,traefik".to_owned()];
+            let named: Vec<_> = options.rest.iter().copied().chain(&usual).collect();
+            peers::provide(root, &target()?, &named, options.install)?;
+            build(root, "release", &PROGRAMS)?;
+            become_bench("release", options.rest, &[])
+        }
         _ => {
             let profile = options.profile.unwrap_or("release");
             build(root, profile, &PROGRAMS)?;
@@ -108,7 +116,7 @@ fn finish(mut command: Command) -> Result<()> {
 }
 
 /// The target folder of whatever cargo was told: this program is TARGET/debug/xtask.
-fn target() -> Result<PathBuf> {
+pub(crate) fn target() -> Result<PathBuf> {
     let own = env::current_exe().context("could not find out where this program lies")?;
     let target = own.parent().and_then(Path::parent).context("this program lies nowhere")?;
     Ok(target.to_owned())

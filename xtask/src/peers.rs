@@ -4,10 +4,7 @@
 //! of Python, in an environment of their own; Pingora is a library, so `bench/pingora` is built.
 //! All of it but the former lies in the target folder, under `peers/`.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -63,7 +60,8 @@ pub(crate) fn provide(
     tools::provide(&needed, install)?;
     let folder = target.join("peers");
     if !packages.is_empty() {
-        provide_from_python(&folder.join("venv"), &packages, install)?;
+        tools::provide_python(&folder.join("venv"), &packages, install)
+            .context("a peer can be left out with --peers")?;
     }
     if wants("pingora") {
         build_pingora(root, &folder.join("pingora"))?;
@@ -83,33 +81,6 @@ fn named<'a>(arguments: &[&'a String]) -> Option<&'a str> {
         }
     }
     None
-}
-
-fn provide_from_python(venv: &Path, packages: &[&str], install: bool) -> Result<()> {
-    let pip = venv.join("bin").join("pip");
-    let is_there = |package: &&str| {
-        let mut show = Command::new(&pip);
-        show.args(["show", "--quiet", package]).stdout(Stdio::null()).stderr(Stdio::null());
-        show.status().is_ok_and(|status| status.success())
-    };
-    let missing: Vec<_> = packages.iter().copied().filter(|package| !is_there(package)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let (venv, missing) = (venv.display(), missing.join(" "));
-    let line = format!("python3 -m venv {venv} && {venv}/bin/pip install {missing}");
-    if !install {
-        bail!("peers are missing here: {missing}; install them with: {line}");
-    }
-    say(&format!("==> {line}"));
-    let status = Command::new("sh").args(["-c", &line]).status().context("could not run sh")?;
-    if !status.success() {
-        bail!(
-            "could not install {missing}; see above. Without the module venv, install \
-             python3-venv; else leave these out with --peers"
-        );
-    }
-    Ok(())
 }
 
 fn build_pingora(root: &Path, target: &Path) -> Result<()> {

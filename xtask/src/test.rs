@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Result, bail};
 
 use crate::{
-    lint,
+    bench, lint,
     steps::{Steps, cargo},
     tools,
 };
@@ -25,6 +25,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         }
     }
     tools::provide(&tools::TESTS, install)?;
+    tools::provide_python(&bench::target()?.join("python"), &tools::PYTHON_TESTS, install)?;
     let mut steps = Steps::default();
     steps.run(cargo(root, &lint::FORMAT))?;
     steps.run(cargo(root, &lint::LINTS))?;

@@ -3,7 +3,7 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +14,7 @@ use crate::steps::say;
 pub(crate) type Tool = (&'static str, &'static str);
 
 /// What tests run.
-pub(crate) const TESTS: [Tool; 7] = [
+pub(crate) const TESTS: [Tool; 8] = [
     ("nginx", "nginx"),
     ("node", "nodejs"),
     ("curl", "curl"),
@@ -22,7 +22,11 @@ pub(crate) const TESTS: [Tool; 7] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("strace", "strace"),
+    ("python3", "python3-venv"),
 ];
+
+/// What tests run that comes from the package index of Python, as `NAME==VERSION`.
+pub(crate) const PYTHON_TESTS: [&str; 1] = ["schemathesis==4.32.5"];
 
 /// What counts instructions and system calls.
 pub(crate) const COUNTERS: [Tool; 3] =
@@ -66,6 +70,35 @@ pub(crate) fn provide(tools: &[Tool], install: bool) -> Result<()> {
     Ok(())
 }
 
+/// Sees to it that packages of Python, `NAME` or `NAME==VERSION`, are in an environment of their
+/// own.
+pub(crate) fn provide_python(venv: &Path, packages: &[&str], install: bool) -> Result<()> {
+    let pip = venv.join("bin").join("pip");
+    let is_there = |package: &&str| {
+        let name = package.split("==").next().unwrap_or(package);
+        let mut show = Command::new(&pip);
+        show.args(["show", "--quiet", name]).stdout(Stdio::null()).stderr(Stdio::null());
+        show.status().is_ok_and(|status| status.success())
+    };
+    let missing: Vec<_> = packages.iter().copied().filter(|package| !is_there(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (venv, missing) = (venv.display(), missing.join(" "));
+    let line = format!("python3 -m venv {venv} && {venv}/bin/pip install {missing}");
+    if !install {
+        bail!("what is needed is missing here: {missing}; install it with: {line}");
+    }
+    say(&format!("==> {line}"));
+    let status = Command::new("sh").args(["-c", &line]).status().context("could not run sh")?;
+    if !status.success() {
+        bail!(
+            "could not install {missing}; see above. Without the module venv, install python3-venv"
+        );
+    }
+    Ok(())
+}
+
 /// The packages of those tools that `find` does not find.
 fn missing(tools: &[Tool], find: impl Fn(&str) -> Option<PathBuf>) -> Vec<&'static str> {
     let absent = tools.iter().filter(|(program, _)| find(program).is_none());
@@ -93,7 +126,8 @@ mod tests {
     #[test]
     fn packages_of_missing_programs_are_named() {
         let only_curl = |program: &str| (program == "curl").then(|| PathBuf::from("/usr/bin/curl"));
-        let packages = ["nginx", "nodejs", "nghttp2-client", "iproute2", "nftables", "strace"];
+        let packages =
+            ["nginx", "nodejs", "nghttp2-client", "iproute2", "nftables", "strace", "python3-venv"];
         assert_eq!(missing(&TESTS, only_curl), packages);
         assert_eq!(missing(&COUNTERS, |_| None), ["valgrind", "strace"]);
         assert!(missing(&TESTS, |_| Some(PathBuf::new())).is_empty());

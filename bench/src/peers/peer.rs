@@ -56,7 +56,7 @@ impl Peer {
     }
 
     /// Where its program is; `folder` holds those that no distribution brings.
-    fn program(self, folder: &Path) -> Result<PathBuf> {
+    pub(super) fn program(self, folder: &Path) -> Result<PathBuf> {
         let place = match self {
             Self::Haproxy | Self::Nginx => return installed(self.name()),
             Self::Envoy => return envoy(folder),

@@ -18,7 +18,7 @@ use super::{
     client::{Way, at_a_rate},
     comparison::{Comparison, Contender},
     configuration::Task,
-    contenders,
+    contenders, folder_or_usual,
     generator::{Done, POST_SCRIPT, Wrk, h2load},
     load_average,
     peer::free_entry,
@@ -73,10 +73,7 @@ impl<'a> Stand<'a> {
             settings.connections,
             file_limit()
         );
-        // Beside the folder of the profile, in the target folder.
-        let own = std::env::current_exe().context("this program lies nowhere")?;
-        let usual = own.parent().and_then(Path::parent).map(|target| target.join("peers"));
-        let folder = settings.peers_dir.clone().or(usual).context("no target folder")?;
+        let folder = folder_or_usual(settings.peers_dir.as_deref())?;
         let directory = tempfile::Builder::new().prefix("lb-peers-").tempdir()?;
         let names = [HOST, "localhost", "127.0.0.1"].map(str::to_owned).to_vec();
         let made = rcgen::generate_simple_self_signed(names)?;

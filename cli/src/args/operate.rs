@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
 use super::{Watch, change::Wait, value::duration};
@@ -119,4 +119,51 @@ pub(crate) struct Audit {
     /// Only entries before this one
     #[arg(long, value_name = "N")]
     pub(crate) before: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  lbctl log-level edge-1                  what it logs now
+  lbctl log-level edge-1 debug --for 5m   more for a while; it goes back by itself
+  lbctl log-level control-plane debug
+
+Nothing is restarted and nothing kept: a restart forgets it.")]
+pub(crate) struct LogLevel {
+    /// A proxy, or `control-plane`
+    #[arg(value_name = "TARGET", add = ArgValueCandidates::new(complete::proxies))]
+    pub(crate) target: String,
+    /// What to log
+    #[arg(value_name = "LEVEL")]
+    pub(crate) level: Option<Level>,
+    /// For how long
+    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = duration, requires = "level")]
+    pub(crate) lasts: Duration,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// What needs somebody at once
+    Error,
+    /// Also what was coped with
+    Warn,
+    /// Also what changes
+    Info,
+    /// Also what happens to connections
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl Level {
+    /// The word in requests.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }

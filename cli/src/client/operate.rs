@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lb_model::api::{AuditList, BackendChanged, BackendList, ObjectList, OverrideList};
+use lb_model::api::{
+    AuditList, BackendChanged, BackendList, LogLevelRequest, LogLevelView, ObjectList, OverrideList,
+};
 use reqwest::Method;
 
 use super::{Answer, Client, Signature};
@@ -55,6 +57,23 @@ impl Client {
             request = request.timeout(*time + MARGIN);
         }
         self.send(request.query(&query)).await
+    }
+
+    /// What a proxy logs, or the control plane; changes it first if that is asked for.
+    pub(crate) async fn log_level(
+        &self,
+        proxy: Option<&str>,
+        wanted: Option<&LogLevelRequest>,
+    ) -> Answer<LogLevelView> {
+        let path = match proxy {
+            Some(proxy) => vec!["api", "v1", "proxies", proxy, "log-level"],
+            None => vec!["api", "v1", "log-level"],
+        };
+        let request = match wanted {
+            Some(wanted) => self.request(Method::PUT, &path).json(wanted),
+            None => self.request(Method::GET, &path),
+        };
+        self.send(request).await
     }
 
     /// What operators did, newest first.

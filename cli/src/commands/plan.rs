@@ -56,6 +56,15 @@ pub(super) fn draw(plan: &api::Plan, output: &Output) -> String {
     let next = plan.current.0 + 1;
     let mut text = format!("plan   {base} → {next}   {}\n", changes::summary(found));
     text += &changes::draw(found, output.color);
+    for decided in &plan.overrides {
+        let dormant = if decided.dormant { ", which is not in it" } else { "" };
+        text += &format!(
+            "override: {} stays {} by {}{dormant}\n",
+            decided.backend,
+            decided.state.as_str(),
+            decided.owner
+        );
+    }
     text += &match connected_proxies {
         0 => "no proxy is connected; it would be live once one is\n".to_owned(),
         count => format!("it would go to {}\n", plural(*count, "proxy")),

@@ -29,6 +29,22 @@ pub(super) enum Access {
     Acts(Role),
 }
 
+impl Access {
+    /// Which role it takes.
+    pub(super) const fn role(self) -> Option<Role> {
+        match self {
+            Self::Open => None,
+            Self::Looks(role) | Self::Acts(role) => Some(role),
+        }
+    }
+}
+
+/// Who may ask for a route; nobody if it is not in the table.
+pub(super) fn of(method: &str, path: &str) -> Option<Access> {
+    let mut routes = ROUTES.iter();
+    routes.find(|(verb, known, _)| (*verb, *known) == (method, path)).map(|(_, _, access)| *access)
+}
+
 use Access::{Acts, Looks, Open};
 use Role::{Admin, Operator, Viewer};
 
@@ -42,6 +58,7 @@ pub(super) const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/admin/backends", Looks(Viewer)),
     ("POST", "/admin/backends/{id}/enable", Acts(Operator)),
     ("POST", "/admin/backends/{id}/disable", Acts(Operator)),
+    ("GET", "/api/v1/openapi.json", Looks(Viewer)),
     ("GET", "/api/v1/config", Looks(Viewer)),
     ("PUT", "/api/v1/config", Acts(Operator)),
     ("GET", "/api/v1/config/sources", Looks(Viewer)),
@@ -57,6 +74,10 @@ pub(super) const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/audit", Looks(Viewer)),
     ("GET", "/api/v1/proxies", Looks(Viewer)),
     ("POST", "/api/v1/proxies/{name}/revoke", Acts(Admin)),
+    ("GET", "/api/v1/proxies/{name}/log-level", Looks(Viewer)),
+    ("PUT", "/api/v1/proxies/{name}/log-level", Acts(Operator)),
+    ("GET", "/api/v1/log-level", Looks(Viewer)),
+    ("PUT", "/api/v1/log-level", Acts(Operator)),
     ("GET", "/api/v1/tokens", Looks(Viewer)),
     ("POST", "/api/v1/tokens", Acts(Admin)),
     ("DELETE", "/api/v1/tokens/{id}", Acts(Admin)),

@@ -11,6 +11,7 @@ use lb_model::{
     config::AdminState,
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{Shared, config::bad_query, error::ApiError};
 use crate::snapshot::Release;
@@ -21,16 +22,33 @@ const MOST: usize = 1_000;
 const STATES: [&str; 8] =
     ["enabled", "draining", "disabled", "up", "down", "mixed", "unchecked", "unknown"];
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Only those of a service.
     pool: Option<String>,
+    /// Only those that are `enabled`, `draining`, `disabled`, `up`, `down`, `mixed`, `unchecked`
+    /// or `unknown`.
+    #[param(pattern = "^(enabled|draining|disabled|up|down|mixed|unchecked|unknown)$")]
     state: Option<String>,
+    /// Only those with this in their id, URL or service.
     q: Option<String>,
+    /// The most of one page; all when absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// `next` of the page before.
     cursor: Option<String>,
 }
 
+/// Every backend as the fleet sees it.
+#[utoipa::path(
+    get,
+    path = "/admin/backends",
+    operation_id = "listBackends",
+    params(ListQuery),
+    responses((status = 200, description = "A page of backends", body = BackendList)),
+)]
 pub(super) async fn list(
     State(admin): State<Shared>,
     query: Result<Query<ListQuery>, QueryRejection>,

@@ -10,11 +10,12 @@ use axum::{
     http::HeaderMap,
 };
 use lb_model::{
-    Bundle, Version,
+    Bundle, Parsed, Version,
     api::{Change, Diff, OriginList, Plan},
     difference::Written,
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Admin, Shared,
@@ -22,22 +23,38 @@ use super::{
     error::ApiError,
     versions::{bundle_of, number},
 };
+use crate::overrides::Overrides;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PlanQuery {
     /// Compared with this version; with the current one when absent.
     base: Option<Version>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DiffQuery {
     /// Compared with this version; with the one before when absent.
     from: Option<Version>,
 }
 
-/// `POST /api/v1/plan`.
+/// What a configuration would change.
+#[utoipa::path(
+    post,
+    path = "/api/v1/plan",
+    operation_id = "plan",
+    params(PlanQuery),
+    request_body(content((String = "application/yaml"), (Bundle = "application/vnd.lb.bundle+json"))),
+    responses(
+        (status = 200, description = "What it would change", body = Plan),
+        (status = 404, description = "`unknown_version`"),
+        (status = 409, description = "`unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+    ),
+)]
 pub(super) async fn plan(
     State(admin): State<Shared>,
     query: Result<Query<PlanQuery>, QueryRejection>,
@@ -49,14 +66,27 @@ pub(super) async fn plan(
     let current = admin.store.head().await?;
     let base = query.base.unwrap_or(current);
     let known = content(&admin, base).await?;
-    let (candidate, warnings) = validated(candidate).await?;
+    let (candidate, Parsed { config, warnings }) = validated(candidate).await?;
     let changed = known.content_hash() != candidate.content_hash();
+    let decided = overrides(&admin, current).await?;
+    let overrides = decided.0.iter().map(|(name, decided)| decided.view(name, &config)).collect();
     let (_, changes) = between(&admin, known, candidate).await?;
     let connected_proxies = admin.registry.counts(current).connected;
-    Ok(Json(Plan { base, current, changes, changed, warnings, connected_proxies }))
+    Ok(Json(Plan { base, current, changes, changed, warnings, overrides, connected_proxies }))
 }
 
-/// `GET /api/v1/versions/{version}/diff`.
+/// What leads from one version to another.
+#[utoipa::path(
+    get,
+    path = "/api/v1/versions/{version}/diff",
+    operation_id = "diffVersions",
+    params(("version" = Version, Path, description = "A version"), DiffQuery),
+    responses(
+        (status = 200, description = "What differs", body = Diff),
+        (status = 409, description = "`unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+    ),
+)]
 pub(super) async fn diff(
     State(admin): State<Shared>,
     version: Result<Path<u64>, PathRejection>,
@@ -67,11 +97,27 @@ pub(super) async fn diff(
     let after = bundle_of(&admin, to).await?;
     let from = query.from.unwrap_or(Version(to.0 - 1));
     let before = content(&admin, from).await?;
-    let (_, changes) = between(&admin, before, after).await?;
-    Ok(Json(Diff { from, to, changes }))
+    // Overrides are versions as well, though no document says them.
+    let (earlier, later) = (overrides(&admin, from).await?, overrides(&admin, to).await?);
+    let key = admin.store.lineage().hash_key;
+    let changes = blocking(move || {
+        let written = |bundle: &Bundle, overrides: &Overrides| {
+            let mut written = Written::read(bundle, &key);
+            overrides.write_into(&mut written);
+            written
+        };
+        written(&before, &earlier).changes_to(&written(&after, &later))
+    });
+    Ok(Json(Diff { from, to, changes: changes.await? }))
 }
 
-/// `GET /api/v1/config/sources`.
+/// Where each value of the configuration comes from.
+#[utoipa::path(
+    get,
+    path = "/api/v1/config/sources",
+    operation_id = "getConfigSources",
+    responses((status = 200, description = "Where each value comes from", body = OriginList)),
+)]
 pub(super) async fn sources(State(admin): State<Shared>) -> Result<Json<OriginList>, ApiError> {
     let version = admin.store.head().await?;
     let bundle = content(&admin, version).await?;
@@ -92,6 +138,12 @@ pub(super) async fn between(
         (after, changes)
     })
     .await
+}
+
+/// What operators had decided as of a version.
+async fn overrides(admin: &Admin, version: Version) -> Result<Overrides, ApiError> {
+    let overrides = Overrides::at(&*admin.store, version).await;
+    overrides.map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// What a version says; version 0 says nothing.

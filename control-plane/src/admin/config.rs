@@ -12,13 +12,14 @@ use axum::{
 };
 use jiff::Timestamp;
 use lb_model::{
-    Bundle, Config, Diagnostics, Version,
+    Bundle, Config, Parsed, Version,
     api::{BUNDLE_TYPE, Committed, ConfigView, FileView, SettingView, YAML_TYPE},
     bundle::Source,
     resource::Digest,
 };
 use lb_store::{Commit, Key};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{Admin, Shared, access::Caller, changes, error::ApiError, versions::commit_view};
 use crate::pipeline::bundle_at;
@@ -28,11 +29,15 @@ const UNNAMED: &str = "lb.yaml";
 /// The longest author or reason.
 const MOST_TEXT: usize = 500;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ChangeQuery {
+    /// Who makes the change; the name in a token counts instead.
     author: String,
+    /// Why.
     reason: String,
+    /// Check and change nothing.
     dry_run: bool,
 }
 
@@ -45,6 +50,15 @@ pub(super) enum Precondition {
     Any,
 }
 
+/// The documents of the current version, without secrets.
+#[utoipa::path(
+    get,
+    path = "/api/v1/config",
+    operation_id = "getConfig",
+    responses(
+        (status = 200, description = "The documents; the version is the ETag", body = ConfigView),
+    ),
+)]
 pub(super) async fn get_config(State(admin): State<Shared>) -> Result<Response, ApiError> {
     let version = admin.store.head().await?;
     let bundle = bundle_at(&*admin.store, version).await?.unwrap_or_default();
@@ -92,6 +106,23 @@ pub(super) fn view(admin: &Admin, version: Version, bundle: &Bundle) -> ConfigVi
     }
 }
 
+/// Makes a configuration the current version.
+#[utoipa::path(
+    put,
+    path = "/api/v1/config",
+    operation_id = "putConfig",
+    params(
+        ChangeQuery,
+        ("If-Match" = String, Header, description = "The ETag of the version that the change is made on top of, or `*`"),
+    ),
+    request_body(content((String = "application/yaml"), (Bundle = "application/vnd.lb.bundle+json"))),
+    responses(
+        (status = 200, description = "What was committed", body = Committed),
+        (status = 409, description = "`held_by_file`"),
+        (status = 412, description = "`version_conflict`"),
+        (status = 428, description = "`precondition_required`"),
+    ),
+)]
 pub(super) async fn put_config(
     State(admin): State<Shared>,
     caller: Caller,
@@ -137,7 +168,7 @@ pub(super) async fn change(
         return Err(lb_store::StoreError::Conflict { expected, head }.into());
     }
     let current = bundle_at(&*admin.store, head).await?;
-    let (bundle, warnings) = validated(bundle).await?;
+    let (bundle, Parsed { warnings, .. }) = validated(bundle).await?;
     let connected_proxies = admin.registry.counts(head).connected;
     let current = current.unwrap_or_default();
     let same = current.content_hash() == bundle.content_hash();
@@ -170,7 +201,7 @@ pub(super) async fn change(
 }
 
 /// A bundle that is valid, and what deserves a second look in it.
-pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Diagnostics), ApiError> {
+pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Parsed), ApiError> {
     let parse = move || {
         let parsed = Config::parse(&bundle, Timestamp::now().as_second());
         (parsed, bundle)
@@ -178,7 +209,7 @@ pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Diagnostics), A
     let (parsed, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
         ApiError::internal("validation ended without an answer; nothing was changed")
     })?;
-    Ok((bundle, parsed.map_err(ApiError::invalid)?.warnings))
+    Ok((bundle, parsed.map_err(ApiError::invalid)?))
 }
 
 impl ChangeQuery {

@@ -27,6 +27,22 @@ impl Live for Reported {
     }
 }
 
+/// What would become of a request, and why.
+#[utoipa::path(
+    post,
+    path = "/api/v1/explain",
+    operation_id = "explain",
+    request_body = ExplainRequest,
+    responses(
+        (status = 200, description = "What would become of it", body = Explanation),
+        (status = 400, description = "`invalid_request`"),
+        (status = 404, description = "`unknown_version`"),
+        (status = 409, description = "`unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+        (status = 415, description = "`invalid_request`"),
+        (status = 422, description = "`invalid_request`, or `invalid_config` for a version that this release does not take"),
+    ),
+)]
 pub(super) async fn post(
     State(admin): State<Shared>,
     asked: Result<Json<ExplainRequest>, JsonRejection>,

@@ -12,7 +12,7 @@ use axum::{
 use jiff::Timestamp;
 use lb_model::{
     Config, Version,
-    api::{HealthView, ProxyList},
+    api::{Alive, HealthView, ProxyList},
 };
 use lb_telemetry::SOFTWARE_VERSION;
 use tokio_util::io::ReaderStream;
@@ -20,6 +20,13 @@ use tokio_util::io::ReaderStream;
 use super::{Admin, Shared, error::ApiError};
 use crate::{backup, overrides};
 
+/// How every proxy stands to the current version.
+#[utoipa::path(
+    get,
+    path = "/api/v1/proxies",
+    operation_id = "listProxies",
+    responses((status = 200, description = "Every proxy", body = ProxyList)),
+)]
 pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyList>, ApiError> {
     let version = admin.store.head().await?;
     let mut proxies = admin.registry.view(version);
@@ -36,6 +43,15 @@ const UNGUARDED: &str = "no operator has a token: whoever reaches the loopback a
 
 /// `healthy`: everything is as it should be. `degraded`: something needs a look, traffic is
 /// served. `unhealthy`: the control plane cannot do its work.
+#[utoipa::path(
+    get,
+    path = "/admin/health",
+    operation_id = "getHealth",
+    responses(
+        (status = 200, description = "Healthy or degraded", body = HealthView),
+        (status = 503, description = "Unhealthy", body = HealthView),
+    ),
+)]
 pub(super) async fn health(State(admin): State<Shared>) -> Response {
     let head = admin.store.head().await;
     let snapshot = *head.as_ref().unwrap_or(&Version::NONE);
@@ -59,10 +75,10 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
     let overrides = left_empty(config);
     components.insert("store".to_owned(), store);
     components.insert("overrides".to_owned(), overrides);
-    let access = if admin.ledger.knows_operators() { "ok" } else { UNGUARDED };
-    components.insert("access".to_owned(), access.to_owned());
     components.insert("configuration".to_owned(), configuration);
     let well = components.values().all(|text| text == "ok");
+    let access = if admin.ledger.knows_operators() { "ok" } else { UNGUARDED };
+    components.insert("access".to_owned(), access.to_owned());
     let status = if head.is_err() {
         "unhealthy"
     } else if !well || proxies.stale > 0 || backends.unhealthy > 0 {
@@ -86,6 +102,15 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
     (code, Json(view)).into_response()
 }
 
+/// What is counted.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    responses(
+        (status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"),
+    ),
+)]
 pub(super) async fn metrics(State(admin): State<Shared>) -> Response {
     let version = admin.store.head().await.unwrap_or(Version::NONE);
     let counts = admin.registry.counts(version);
@@ -96,6 +121,14 @@ pub(super) async fn metrics(State(admin): State<Shared>) -> Response {
 }
 
 /// Everything that is kept, in one file; sealed, so worth nothing without the key file.
+#[utoipa::path(
+    get,
+    path = "/api/v1/backup",
+    operation_id = "getBackup",
+    responses(
+        (status = 200, description = "Everything that is kept, sealed", body = Vec<u8>, content_type = "application/octet-stream"),
+    ),
+)]
 pub(super) async fn backup(State(admin): State<Shared>) -> Result<Response, ApiError> {
     let stores = admin.stores.clone();
     let written = tokio::task::spawn_blocking(move || backup::write(&stores)).await;
@@ -113,10 +146,35 @@ pub(super) async fn backup(State(admin): State<Shared>) -> Result<Response, ApiE
     Ok((kind, Body::from_stream(stream)).into_response())
 }
 
-pub(super) async fn alive() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "status": "ok" }))
+/// Whether the process lives.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "getLiveness",
+    responses((status = 200, description = "It does", body = Alive)),
+)]
+pub(super) async fn alive() -> Json<Alive> {
+    Json(Alive { status: "ok".to_owned() })
 }
 
+/// The same, under the name that Kubernetes uses.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    operation_id = "getLivez",
+    responses((status = 200, description = "It does", body = Alive)),
+)]
+pub(super) async fn livez() -> Json<Alive> {
+    alive().await
+}
+
+/// Whether the store is open, so that changes are taken.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "getReadiness",
+    responses((status = 200, description = "It is", body = Alive)),
+)]
 pub(super) async fn ready(State(admin): State<Shared>) -> Result<Response, ApiError> {
     admin.store.head().await?;
     Ok(alive().await.into_response())

@@ -16,6 +16,8 @@ use lb_model::{
     value::Labels,
 };
 use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
 
 use super::{
     Shared,
@@ -37,9 +39,11 @@ const LONGEST: u32 = 30 * 86_400;
 /// How long one for an operator is good at most, in seconds, unless it is for ever.
 const LONGEST_OPERATOR: u32 = 10 * 365 * 86_400;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuthorQuery {
+    /// Who makes the change; the name in a token counts instead.
     author: String,
 }
 
@@ -58,6 +62,18 @@ fn invalid(detail: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
 }
 
+/// Makes a token, for one proxy or for an operator.
+#[utoipa::path(
+    post,
+    path = "/api/v1/tokens",
+    operation_id = "createToken",
+    params(AuthorQuery),
+    request_body(content = Option<TokenRequest>, content_type = "application/json"),
+    responses(
+        (status = 201, description = "The token, shown once", body = TokenCreated),
+        (status = 409, description = "`first_token_is_admin`, `full`"),
+    ),
+)]
 pub(super) async fn create_token(
     State(admin): State<Shared>,
     caller: Caller,
@@ -66,12 +82,7 @@ pub(super) async fn create_token(
 ) -> Result<(StatusCode, Extension<Made>, Json<TokenCreated>), ApiError> {
     let author = AuthorQuery::author(query, &caller)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?;
-    let request: TokenRequest = if body.is_empty() {
-        TokenRequest::default()
-    } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| invalid(format!("the body is not a token request: {error}")))?
-    };
+    let request = token_request(&body)?;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if let Some(name) = &request.name
         && (name.is_empty() || name.len() > 64 || !name.chars().all(fits))
@@ -83,6 +94,23 @@ pub(super) async fn create_token(
         None => invite(&admin, &author, request).await?,
     };
     Ok((StatusCode::CREATED, Extension(Made(created.id.clone())), Json(created)))
+}
+
+/// What a body asks for; an empty one asks for a token as it comes.
+fn token_request(body: &[u8]) -> Result<TokenRequest, ApiError> {
+    let unreadable =
+        |why: &dyn std::fmt::Display| invalid(format!("the body is not a token request: {why}"));
+    if body.is_empty() {
+        return Ok(TokenRequest::default());
+    }
+    match serde_json::from_slice(body).map_err(|error| unreadable(&error))? {
+        Value::Null => Ok(TokenRequest::default()),
+        // Read straight from a list, its first entry would be taken for the first key.
+        Value::Array(_) => {
+            Err(unreadable(&"it is a list; write an object, such as {\"name\": \"edge-1\"}"))
+        }
+        value => serde_json::from_value(value).map_err(|error| unreadable(&error)),
+    }
 }
 
 /// Makes a token for a proxy.
@@ -136,6 +164,13 @@ async fn appoint(
     })
 }
 
+/// Tokens and what became of them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/tokens",
+    operation_id = "listTokens",
+    responses((status = 200, description = "Every token, without secrets", body = TokenList)),
+)]
 pub(super) async fn tokens(State(admin): State<Shared>) -> Json<TokenList> {
     let now = Timestamp::now().as_second();
     let state = admin.ledger.state();
@@ -144,6 +179,17 @@ pub(super) async fn tokens(State(admin): State<Shared>) -> Json<TokenList> {
     Json(TokenList { tokens: operators.chain(proxies).collect() })
 }
 
+/// Takes back a token that no proxy used, or ends that of an operator.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/tokens/{id}",
+    operation_id = "revokeToken",
+    params(("id" = String, Path, description = "The token"), AuthorQuery),
+    responses(
+        (status = 200, description = "It is good for nothing any more", body = Revoked),
+        (status = 409, description = "`last_admin`"),
+    ),
+)]
 pub(super) async fn revoke_token(
     State(admin): State<Shared>,
     caller: Caller,
@@ -160,6 +206,14 @@ pub(super) async fn revoke_token(
     Ok(Json(Revoked::new(id)))
 }
 
+/// Ends a proxy's membership at once.
+#[utoipa::path(
+    post,
+    path = "/api/v1/proxies/{name}/revoke",
+    operation_id = "revokeProxy",
+    params(("name" = String, Path, description = "The proxy"), AuthorQuery),
+    responses((status = 200, description = "It is no member any more", body = Revoked)),
+)]
 pub(super) async fn revoke_proxy(
     State(admin): State<Shared>,
     caller: Caller,
@@ -172,6 +226,13 @@ pub(super) async fn revoke_proxy(
     Ok(Json(Revoked::new(name)))
 }
 
+/// Whom the fleet trusts.
+#[utoipa::path(
+    get,
+    path = "/api/v1/authority",
+    operation_id = "getAuthority",
+    responses((status = 200, description = "Whom the fleet trusts", body = AuthorityView)),
+)]
 pub(super) async fn authority(
     State(admin): State<Shared>,
 ) -> Result<Json<AuthorityView>, ApiError> {
@@ -192,6 +253,17 @@ pub(super) async fn authority(
     Ok(Json(AuthorityView { trusted, signing, state: state.to_owned(), certificates }))
 }
 
+/// Begins to replace the authority.
+#[utoipa::path(
+    post,
+    path = "/api/v1/authority/rotate",
+    operation_id = "rotateAuthority",
+    params(AuthorQuery),
+    responses(
+        (status = 200, description = "Whom the fleet trusts", body = AuthorityView),
+        (status = 409, description = "`rotating`"),
+    ),
+)]
 pub(super) async fn rotate(
     State(admin): State<Shared>,
     caller: Caller,

@@ -16,6 +16,17 @@ use lb_model::{
 
 use super::{Shared, error::ApiError};
 
+/// The objects of a kind in the current version, with every default filled in.
+#[utoipa::path(
+    get,
+    path = "/api/v1/objects/{kind}",
+    operation_id = "listObjects",
+    params(("kind" = String, Path, description = "`routes`, `services`, `entry_points` or `certificates`")),
+    responses(
+        (status = 200, description = "Every object of the kind", body = ObjectList),
+        (status = 404, description = "`unknown_kind`"),
+    ),
+)]
 pub(super) async fn list(
     State(admin): State<Shared>,
     kind: Result<Path<String>, PathRejection>,

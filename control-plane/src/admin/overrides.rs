@@ -20,6 +20,7 @@ use lb_model::{
 };
 use lb_store::StoreError;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Admin, Shared,
@@ -42,24 +43,41 @@ const MOST: usize = 10_000;
 /// How many names are suggested in place of an unknown one.
 const SUGGESTIONS: usize = 3;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct DisableQuery {
+    /// Who decides; the name in a token counts instead.
     author: String,
+    /// Why.
     reason: String,
+    /// For how long the backend drains before it is disabled, such as `30s`.
+    #[param(pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d))+)$")]
     drain: Option<String>,
+    /// After how long it is enabled again by itself, such as `30m`.
+    #[param(pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d))+)$")]
     r#for: Option<String>,
+    /// Even if a service is left without an enabled backend.
     force: bool,
+    /// Answer when every connected proxy has it.
     wait: bool,
+    /// For how long to wait at most, `10s` by default.
+    #[param(pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d))+)$")]
     timeout: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct EnableQuery {
+    /// Who decides; the name in a token counts instead.
     author: String,
+    /// Why.
     reason: String,
+    /// Answer when every connected proxy has it.
     wait: bool,
+    /// For how long to wait at most, `10s` by default.
+    #[param(pattern = "^([0-9]+|([0-9]+(ms|s|m|h|d))+)$")]
     timeout: Option<String>,
 }
 
@@ -79,6 +97,14 @@ struct Order {
     wait: Option<Duration>,
 }
 
+/// Lets a backend take requests again.
+#[utoipa::path(
+    post,
+    path = "/admin/backends/{id}/enable",
+    operation_id = "enableBackend",
+    params(("id" = String, Path, description = "The backend"), EnableQuery),
+    responses((status = 200, description = "What became of it", body = BackendChanged)),
+)]
 pub(super) async fn enable(
     State(admin): State<Shared>,
     path: Result<Path<String>, PathRejection>,
@@ -95,6 +121,17 @@ pub(super) async fn enable(
     admin.decide(&named(path)?, order).await
 }
 
+/// Gives a backend no new request, on every proxy.
+#[utoipa::path(
+    post,
+    path = "/admin/backends/{id}/disable",
+    operation_id = "disableBackend",
+    params(("id" = String, Path, description = "The backend"), DisableQuery),
+    responses(
+        (status = 200, description = "What became of it", body = BackendChanged),
+        (status = 409, description = "`would_empty_pool`, `full`"),
+    ),
+)]
 pub(super) async fn disable(
     State(admin): State<Shared>,
     path: Result<Path<String>, PathRejection>,
@@ -116,6 +153,13 @@ pub(super) async fn disable(
     admin.decide(&named(path)?, order).await
 }
 
+/// What operators decided about backends.
+#[utoipa::path(
+    get,
+    path = "/api/v1/overrides",
+    operation_id = "listOverrides",
+    responses((status = 200, description = "Every override", body = OverrideList)),
+)]
 pub(super) async fn list(State(admin): State<Shared>) -> Result<Json<OverrideList>, ApiError> {
     let version = admin.store.head().await?;
     let overrides = Overrides::at(&*admin.store, version).await?;

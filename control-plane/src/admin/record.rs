@@ -12,6 +12,7 @@ use lb_model::{
     api::{AuditEntry, AuditList},
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Shared,
@@ -24,10 +25,14 @@ use crate::audit::Audit;
 /// The most entries of one page.
 const MOST: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
+    /// The most of one page.
+    #[param(default = 50, minimum = 1, maximum = 1000)]
     limit: usize,
+    /// Only entries before this one.
     before: Option<Version>,
 }
 
@@ -37,6 +42,14 @@ impl Default for PageQuery {
     }
 }
 
+/// What operators did and were refused, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit",
+    operation_id = "listAudit",
+    params(PageQuery),
+    responses((status = 200, description = "A page of what operators did", body = AuditList)),
+)]
 pub(super) async fn list(
     State(admin): State<Shared>,
     query: Result<Query<PageQuery>, QueryRejection>,

@@ -16,6 +16,7 @@ use lb_model::{
 };
 use lb_store::CommitRecord;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{
     Admin, Shared,
@@ -28,11 +29,15 @@ use crate::pipeline::bundle_at;
 /// The most versions of one page.
 const MOST: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
+    /// The most of one page.
     #[serde(default = "default_limit")]
+    #[param(default = 50)]
     limit: usize,
+    /// Only versions before this one.
     before: Option<Version>,
 }
 
@@ -40,6 +45,14 @@ const fn default_limit() -> usize {
     50
 }
 
+/// The history, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/versions",
+    operation_id = "listVersions",
+    params(PageQuery),
+    responses((status = 200, description = "The history", body = VersionList)),
+)]
 pub(super) async fn list(
     State(admin): State<Shared>,
     query: Result<Query<PageQuery>, QueryRejection>,
@@ -62,6 +75,17 @@ pub(super) fn commit_view(record: CommitRecord) -> VersionView {
 }
 
 /// The documents of one version, and who made it when and why.
+#[utoipa::path(
+    get,
+    path = "/api/v1/versions/{version}",
+    operation_id = "getVersion",
+    params(("version" = Version, Path, description = "A version")),
+    responses(
+        (status = 200, description = "The documents of a version", body = ConfigView),
+        (status = 409, description = "`unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+    ),
+)]
 pub(super) async fn get(
     State(admin): State<Shared>,
     version: Result<Path<u64>, PathRejection>,
@@ -73,6 +97,23 @@ pub(super) async fn get(
 }
 
 /// Makes a new version with the content of an older one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/versions/{version}/restore",
+    operation_id = "restoreVersion",
+    params(
+        ("version" = Version, Path, description = "A version"),
+        ChangeQuery,
+        ("If-Match" = Option<String>, Header, description = "The ETag of the version that the change is made on top of, or `*`"),
+    ),
+    responses(
+        (status = 200, description = "What was committed", body = lb_model::api::Committed),
+        (status = 409, description = "`held_by_file`, `unreadable_version`"),
+        (status = 410, description = "`forgotten`"),
+        (status = 412, description = "`version_conflict`"),
+        (status = 422, description = "`invalid_config`"),
+    ),
+)]
 pub(super) async fn restore(
     State(admin): State<Shared>,
     caller: Caller,

@@ -11,7 +11,8 @@ use lb_model::{
     api::{ListenerView, ProxyCounts, ProxyView, ResourceFault, SyncState},
     value::Labels,
 };
-use tokio::sync::watch;
+use lb_proto::v1;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::session::{Introduction, News};
@@ -41,6 +42,32 @@ struct Entry {
     labels: Labels,
     /// Ends the stream.
     end: CancellationToken,
+    /// How much it logs; absent while it cannot be told to log another level.
+    log: Option<ProxyLog>,
+}
+
+/// How much a proxy logs, and how it is told to log more or less.
+#[derive(Debug, Clone)]
+pub struct ProxyLog {
+    /// What it said last.
+    pub level: v1::LogLevel,
+    /// When it said so.
+    pub at: Timestamp,
+    /// Counts what it said on this stream.
+    pub answers: u64,
+    /// What it is told on its stream.
+    pub commands: mpsc::Sender<v1::SetLogLevel>,
+}
+
+/// Why the log of a proxy is out of reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLog {
+    /// No proxy of that name was seen.
+    Unknown,
+    /// It is not connected.
+    Away,
+    /// Its software cannot change its log level.
+    Unable,
 }
 
 /// A connected proxy, as a rotation of the authority sees it.
@@ -143,6 +170,7 @@ impl Registry {
             authority_key: certificate.authority_key.clone(),
             labels: certificate.labels.clone(),
             end,
+            log: None,
         };
         if let Some(before) = proxies.insert(hello.proxy.clone(), entry) {
             // A proxy has one stream: what an older one still holds is let go.
@@ -158,6 +186,36 @@ impl Registry {
         if let Some(entry) = self.lock().get_mut(proxy).filter(|e| e.stream == Some(stream)) {
             entry.trusted_generation = generation;
         }
+    }
+
+    /// A proxy says how much it logs; `commands` reaches it on this stream.
+    pub fn logs(
+        &self,
+        proxy: &str,
+        stream: StreamId,
+        level: v1::LogLevel,
+        commands: &mpsc::Sender<v1::SetLogLevel>,
+        at: Timestamp,
+    ) {
+        if let Some(entry) = self.lock().get_mut(proxy).filter(|e| e.stream == Some(stream)) {
+            let answers = entry.log.as_ref().map_or(0, |log| log.answers + 1);
+            entry.log = Some(ProxyLog { level, at, answers, commands: commands.clone() });
+        }
+        self.changes.send_replace(());
+    }
+
+    /// How much a proxy logs, and how to change that.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told.
+    pub fn log_of(&self, proxy: &str) -> Result<ProxyLog, NoLog> {
+        let proxies = self.lock();
+        let entry = proxies.get(proxy).ok_or(NoLog::Unknown)?;
+        if entry.stream.is_none() {
+            return Err(NoLog::Away);
+        }
+        entry.log.clone().ok_or(NoLog::Unable)
     }
 
     /// Whom the connected proxies trust.

@@ -12,8 +12,8 @@ use std::{
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use lb_proto::v1::{
-    FromProxy, Refuse, ReportBatch, ReportControl, ToProxy, Trust, config_sync_server::ConfigSync,
-    from_proxy::Message, telemetry_server::Telemetry, to_proxy,
+    FromProxy, LogLevel, Refuse, ReportBatch, ReportControl, SetLogLevel, ToProxy, Trust,
+    config_sync_server::ConfigSync, from_proxy::Message, telemetry_server::Telemetry, to_proxy,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     registry::{Registry, StreamId},
-    session::{Identity, Input, News, Output, Session},
+    session::{Identity, Input, News, Output, Session, clip},
 };
 use crate::{
     identity::{
@@ -75,6 +75,7 @@ impl ConfigSync for SyncService {
     ) -> Result<Response<Self::SyncStream>, Status> {
         let certificate = member(&request, &self.ledger)?;
         let (answers, stream) = mpsc::channel(QUEUE);
+        let (commands, commanded) = mpsc::channel(1);
         let id = self.streams.fetch_add(1, Ordering::Relaxed);
         let connection = Connection {
             service: self.clone(),
@@ -84,8 +85,10 @@ impl ConfigSync for SyncService {
             proxy: None,
             answers,
             end: CancellationToken::new(),
+            log_level: None,
+            commands,
         };
-        tokio::spawn(connection.run(request.into_inner()));
+        tokio::spawn(connection.run(request.into_inner(), commanded));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
@@ -148,10 +151,18 @@ struct Connection {
     answers: mpsc::Sender<Result<ToProxy, Status>>,
     /// Ends this stream: a newer one of the same proxy is there.
     end: CancellationToken,
+    /// How much the proxy said in its first message that it logs.
+    log_level: Option<LogLevel>,
+    /// What the proxy is told to log.
+    commands: mpsc::Sender<SetLogLevel>,
 }
 
 impl Connection {
-    async fn run(mut self, mut messages: Streaming<FromProxy>) {
+    async fn run(
+        mut self,
+        mut messages: Streaming<FromProxy>,
+        mut commanded: mpsc::Receiver<SetLogLevel>,
+    ) {
         let stream = uuid::Uuid::new_v4().to_string();
         let mut session =
             Session::new(self.service.identity.clone(), stream, self.certificate.labels.clone());
@@ -167,6 +178,13 @@ impl Connection {
                 () = end.cancelled() => break,
                 changed = decisions.changed() => {
                     if changed.is_err() || !self.is_welcome().await {
+                        break;
+                    }
+                    continue;
+                }
+                Some(command) = commanded.recv() => {
+                    let message = to_proxy::Message::SetLogLevel(command);
+                    if !self.send(Ok(ToProxy { message: Some(message) })).await {
                         break;
                     }
                     continue;
@@ -212,13 +230,32 @@ impl Connection {
                 self.service.registry.trusted(&self.certificate.name, self.id, trusted.generation);
                 return None;
             }
+            Some(Message::LogLevel(level)) => {
+                let level = LogLevel {
+                    level: clip(std::mem::take(&mut level.level)),
+                    error: clip(std::mem::take(&mut level.error)),
+                    ends_in_ms: level.ends_in_ms,
+                };
+                self.logs(level);
+                return None;
+            }
             Some(Message::Hello(hello)) => {
+                self.log_level = hello
+                    .log_level
+                    .take()
+                    .map(|level| LogLevel { level: clip(level.level), ..level });
                 self.certificate.name.clone_into(&mut hello.proxy);
                 self.tell_trust().await;
             }
             _ => {}
         }
         Some(message)
+    }
+
+    /// The proxy says how much it logs.
+    fn logs(&self, level: LogLevel) {
+        let (name, now) = (&self.certificate.name, Timestamp::now());
+        self.service.registry.logs(name, self.id, level, &self.commands, now);
     }
 
     /// Tells the proxy whom to trust, and whether its certificate is still good enough.
@@ -297,6 +334,9 @@ impl Connection {
                 .map_err(|full| Status::resource_exhausted(full.to_string()))?;
             tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
             self.proxy = Some(hello.proxy.clone());
+            if let Some(level) = self.log_level.take() {
+                self.logs(level);
+            }
         }
         let proxy = self.proxy.as_deref().unwrap_or_default();
         let committed_at = cache.newest().map_or(now, |release| release.committed_at);

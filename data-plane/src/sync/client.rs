@@ -1,9 +1,13 @@
 //! Carries the messages of a sync session, and finds its way back after every interruption.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt;
 use lb_proto::v1::{self, config_sync_client::ConfigSyncClient};
+use lb_telemetry::logging::{LogLevel, Logged};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +47,8 @@ pub struct Client {
     pub reporter: SharedReporter,
     /// What is counted.
     pub metrics: Arc<ApplyMetrics>,
+    /// How much is logged.
+    pub log: Arc<LogLevel>,
 }
 
 impl Client {
@@ -97,7 +103,9 @@ impl Client {
         let mut session = Session::new(self.identity.clone(), self.running.clone())
             .with_poisoned(self.applier.poisoned())
             .with_listeners(self.applier.listeners())
-            .with_persisted(self.applier.is_persisted());
+            .with_persisted(self.applier.is_persisted())
+            .with_log_level(logged(&self.log));
+        let mut log_changes = self.log.watch();
         for output in session.handle(Input::Connected) {
             if let Output::Send(message) = output
                 && answers.send(message).await.is_err()
@@ -122,6 +130,13 @@ impl Client {
             let message = tokio::select! {
                 message = messages.next() => message,
                 () = self.applier.survived() => continue,
+                Ok(()) = log_changes.changed() => {
+                    // Also when a level ends by itself.
+                    if answers.send(log_level(logged(&self.log))).await.is_err() {
+                        return "the stream broke".to_owned();
+                    }
+                    continue;
+                }
                 () = self.credentials.renewal_due() => {
                     self.renew(&channel).await;
                     continue;
@@ -147,6 +162,17 @@ impl Client {
                 if renewed {
                     // The control plane sees who signed a certificate when a stream opens.
                     return "coming back with a certificate of the new authority".to_owned();
+                }
+                continue;
+            }
+            if let Some(v1::to_proxy::Message::SetLogLevel(wanted)) = message.message {
+                let lasts = Duration::from_millis(wanted.for_ms);
+                // What was taken is told by the arm that waits for changes.
+                if let Err(error) = self.log.set(&wanted.level, lasts) {
+                    let answer = v1::LogLevel { error, ..logged(&self.log) };
+                    if answers.send(log_level(answer)).await.is_err() {
+                        return "the stream broke".to_owned();
+                    }
                 }
                 continue;
             }
@@ -225,6 +251,17 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// How much is logged, for the control plane.
+fn logged(log: &LogLevel) -> v1::LogLevel {
+    let Logged { level, until } = log.now();
+    let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_millis() as u64;
+    v1::LogLevel { level, ends_in_ms: until.map(left), error: String::new() }
+}
+
+fn log_level(level: v1::LogLevel) -> v1::FromProxy {
+    v1::FromProxy { message: Some(v1::from_proxy::Message::LogLevel(level)) }
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

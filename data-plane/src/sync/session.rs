@@ -121,6 +121,7 @@ pub struct Session {
     poisoned: Option<Content>,
     listeners: Vec<v1::Listener>,
     persisted: bool,
+    log_level: Option<v1::LogLevel>,
     out: Vec<Output>,
 }
 
@@ -149,6 +150,7 @@ impl Session {
             poisoned: None,
             listeners: Vec::new(),
             persisted: true,
+            log_level: None,
             out: Vec::new(),
         }
     }
@@ -171,6 +173,13 @@ impl Session {
     #[must_use]
     pub const fn with_persisted(mut self, persisted: bool) -> Self {
         self.persisted = persisted;
+        self
+    }
+
+    /// The same, on a proxy whose log level can be changed.
+    #[must_use]
+    pub fn with_log_level(mut self, log_level: v1::LogLevel) -> Self {
+        self.log_level = Some(log_level);
         self
     }
 
@@ -220,6 +229,7 @@ impl Session {
             admin_address: self.identity.admin_address.clone(),
             listeners: self.listeners.clone(),
             persisted: running.map(|_| self.persisted),
+            log_level: self.log_level.clone(),
             poisoned: self.poisoned.as_ref().map(|content| v1::Version {
                 lineage: content.lineage.clone(),
                 number: content.version.0,

@@ -7,6 +7,7 @@ use crate::snapshot::Version;
 
 /// `GET /api/v1/audit`: newest first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditList {
     /// A page of entries.
     pub entries: Vec<AuditView>,
@@ -17,6 +18,7 @@ pub struct AuditList {
 
 /// One request that changed something, or tried to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditView {
     /// Its number; they have no gaps.
     pub number: u64,
@@ -29,6 +31,7 @@ pub struct AuditView {
 
 /// What happened. It holds nothing secret: no header, no body, no query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// When it was answered.
     pub time: String,

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::OverrideView;
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// What was done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeAction {
     /// It is new.
@@ -18,6 +20,7 @@ pub enum ChangeAction {
 
 /// One object that differs between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Change {
     /// `route`, `service`, ...; `setting` for what belongs to no object.
     pub kind: String,
@@ -32,6 +35,7 @@ pub struct Change {
 /// One value that differs. Secrets are `[redacted]`; what stands for a variable is shown as it was
 /// written; of a file, a hash of its content is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FieldChange {
     /// Its path below the object.
     pub path: String,
@@ -45,6 +49,7 @@ pub struct FieldChange {
 
 /// `GET /api/v1/versions/{n}/diff`: what leads from one version to another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Diff {
     /// The older one; 0 stands for nothing at all.
     pub from: Version,
@@ -56,6 +61,7 @@ pub struct Diff {
 
 /// `POST /api/v1/plan`: what a configuration would change. Nothing is changed by asking.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Plan {
     /// The version that it is compared with.
     pub base: Version,
@@ -68,12 +74,16 @@ pub struct Plan {
     /// What deserves a second look.
     #[serde(default)]
     pub warnings: Diagnostics,
+    /// What operators decided about single backends. It stays, whatever is applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<OverrideView>,
     /// How many proxies are connected now.
     pub connected_proxies: usize,
 }
 
 /// `GET /api/v1/config/sources`: where each value comes from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OriginList {
     /// The version.
     pub version: Version,
@@ -83,6 +93,7 @@ pub struct OriginList {
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Origin {
     /// Its path, such as `services.shop.strategy`.
     pub path: String,

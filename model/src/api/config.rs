@@ -9,6 +9,7 @@ use crate::{bundle::Source, diagnostic::Diagnostics, snapshot::Version};
 
 /// `GET /api/v1/config`: what the current version says. Secrets are `[redacted]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigView {
     /// The version; 0 before the first commit.
     pub version: Version,
@@ -36,6 +37,7 @@ pub struct ConfigView {
 
 /// A value that was set over the documents. `GET /api/v1/config/sources` tells what it says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SettingView {
     /// Its path.
     pub path: String,
@@ -45,6 +47,7 @@ pub struct SettingView {
 
 /// A file of a configuration, without its content.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileView {
     /// The document that names it.
     pub document: String,
@@ -56,6 +59,7 @@ pub struct FileView {
 
 /// `PUT /api/v1/config` and `POST /api/v1/versions/{n}/restore`: what was committed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Committed {
     /// The version that is current now.
     pub version: Version,
@@ -73,6 +77,7 @@ pub struct Committed {
 
 /// How reading the file went that holds the configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReloadView {
     /// When its content was valid last and became the current version, or was it already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +89,7 @@ pub struct ReloadView {
 
 /// Why a file that holds the configuration was not taken. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReloadFailure {
     /// Since when.
     pub since: String,

@@ -8,6 +8,7 @@ use crate::{config::AdminState, snapshot::Version};
 
 /// `POST /api/v1/explain`: a request as a client would send it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// The method; `GET` when absent.
@@ -17,9 +18,11 @@ pub struct ExplainRequest {
     pub url: String,
     /// Header fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<[String; 2]>))]
     pub headers: Vec<(String, String)>,
     /// Whom it comes from; `127.0.0.1` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = "ip"))]
     pub client: Option<IpAddr>,
     /// Where it comes in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +34,7 @@ pub struct ExplainRequest {
 
 /// What would become of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Explanation {
     /// In which version; absent for a configuration that is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,6 +49,7 @@ pub struct Explanation {
 
 /// A request as rules see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeenRequest {
     /// The method.
     pub method: String,
@@ -56,11 +61,13 @@ pub struct SeenRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// Whom it comes from.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = "ip"))]
     pub client: IpAddr,
 }
 
 /// What becomes of a request at one entry point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EntryPointExplanation {
     /// The entry point.
     pub name: String,
@@ -81,6 +88,7 @@ pub struct EntryPointExplanation {
 
 /// What one route says to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteVerdict {
     /// The route.
     pub name: String,
@@ -99,6 +107,7 @@ pub struct RouteVerdict {
 
 /// What a route does with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Decision {
     /// The route.
     pub route: String,
@@ -110,6 +119,7 @@ pub struct Decision {
     /// How a backend is chosen.
     pub strategy: String,
     /// How long it may take, in the words of the configuration.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<[String; 2]>))]
     pub timeouts: Vec<(String, String)>,
     /// The pool.
     pub backends: Vec<Candidate>,
@@ -117,6 +127,7 @@ pub struct Decision {
 
 /// Something that happens to a request on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Step {
     /// What: `jwt`, `waf`, `middleware strip-cart`, ...
     pub name: String,
@@ -129,6 +140,7 @@ pub struct Step {
 
 /// A backend of the pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Candidate {
     /// Its id.
     pub id: String,

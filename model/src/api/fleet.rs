@@ -7,6 +7,7 @@ use crate::{config::AdminState, snapshot::Version};
 
 /// `GET /api/v1/proxies`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProxyList {
     /// The current version, which every proxy should run.
     pub version: Version,
@@ -16,6 +17,7 @@ pub struct ProxyList {
 
 /// How a proxy stands to the current version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
     /// It runs the current version.
@@ -45,6 +47,7 @@ impl SyncState {
 
 /// One proxy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProxyView {
     /// Its id, the same over restarts.
     pub id: String,
@@ -89,6 +92,7 @@ const fn yes() -> bool {
 
 /// Why a proxy refused a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResourceFault {
     /// What it is: `entry_point`, `route`, ...
     pub kind: String,
@@ -102,6 +106,7 @@ pub struct ResourceFault {
 
 /// An entry point on one proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ListenerView {
     /// The entry point.
     pub entry_point: String,
@@ -109,8 +114,17 @@ pub struct ListenerView {
     pub address: String,
 }
 
+/// `GET /health`, `/livez` and `/readyz`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Alive {
+    /// `ok`.
+    pub status: String,
+}
+
 /// `GET /admin/health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthView {
     /// `healthy`, `degraded` or `unhealthy`.
     pub status: String,
@@ -130,6 +144,7 @@ pub struct HealthView {
 
 /// Proxies by state.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProxyCounts {
     /// Connected now.
     pub connected: usize,
@@ -143,6 +158,7 @@ pub struct ProxyCounts {
 
 /// Backends by health.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BackendCounts {
     /// Up, or without a check, on every proxy that reports.
     pub healthy: usize,
@@ -156,6 +172,7 @@ pub struct BackendCounts {
 
 /// `GET /admin/backends`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BackendList {
     /// Every backend of every service that was asked for, by service and id.
     pub backends: Vec<BackendView>,
@@ -166,6 +183,7 @@ pub struct BackendList {
 
 /// One backend of one service, seen from the whole fleet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BackendView {
     /// Its id.
     pub id: String,

@@ -6,6 +6,7 @@ use super::Role;
 
 /// `POST /api/v1/tokens`: what to make.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TokenRequest {
     /// What an operator may do with it. Absent for a token that lets a proxy join.
@@ -25,6 +26,7 @@ pub struct TokenRequest {
 
 /// The answer: the only time that the token is shown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenCreated {
     /// By which operators know it.
     pub id: String,
@@ -37,6 +39,7 @@ pub struct TokenCreated {
 
 /// `GET /api/v1/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenList {
     /// All that are remembered, by id.
     pub tokens: Vec<TokenView>,
@@ -44,6 +47,7 @@ pub struct TokenList {
 
 /// A token, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenView {
     /// By which operators know it.
     pub id: String,
@@ -70,6 +74,7 @@ pub struct TokenView {
 
 /// `DELETE /api/v1/tokens/{id}` and `POST /api/v1/proxies/{id}/revoke`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Revoked {
     /// The token or the proxy.
     pub id: String,
@@ -86,6 +91,7 @@ impl Revoked {
 
 /// `GET /api/v1/authority`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuthorityView {
     /// The SHA-256 fingerprints of the keys that proxies trust, oldest first.
     pub trusted: Vec<String>,

@@ -6,6 +6,7 @@ use crate::snapshot::Version;
 
 /// `GET /api/v1/objects/{kind}`: every object of a kind, by name. Secrets are never part of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ObjectList {
     /// `routes`.
@@ -40,6 +41,7 @@ pub enum ObjectList {
 
 /// Which requests go to which service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RouteView {
     /// Its name.
     pub name: String,
@@ -55,6 +57,7 @@ pub struct RouteView {
 
 /// A pool of backends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServiceView {
     /// Its name.
     pub name: String,
@@ -71,6 +74,7 @@ pub struct ServiceView {
 
 /// Where clients connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EntryPointView {
     /// Its name.
     pub name: String,
@@ -86,6 +90,7 @@ pub struct EntryPointView {
 
 /// What TLS entry points show to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CertificateView {
     /// Its name in the configuration.
     pub name: String,

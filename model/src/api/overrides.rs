@@ -6,6 +6,7 @@ use crate::{config::AdminState, snapshot::Version};
 
 /// `GET /api/v1/overrides`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OverrideList {
     /// The current version.
     pub version: Version,
@@ -15,6 +16,7 @@ pub struct OverrideList {
 
 /// What an operator decided about one backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OverrideView {
     /// The backend.
     pub backend: String,
@@ -40,6 +42,7 @@ pub struct OverrideView {
 
 /// `POST /admin/backends/{id}/enable` and `/disable`: what became of the backend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BackendChanged {
     /// The backend.
     pub id: String,

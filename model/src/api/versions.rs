@@ -6,6 +6,7 @@ use crate::snapshot::Version;
 
 /// `GET /api/v1/versions`: newest first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionList {
     /// The current version.
     pub current: Version,
@@ -15,6 +16,7 @@ pub struct VersionList {
 
 /// One commit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionView {
     /// Its number.
     pub version: Version,

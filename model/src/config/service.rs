@@ -17,6 +17,7 @@ pub struct Backend {
 
 /// What an operator decided about a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AdminState {
     /// It takes requests if it is well.

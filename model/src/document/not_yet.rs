@@ -78,7 +78,7 @@ const LIST: &[(&str, &str)] = &[
 ];
 
 /// Whether a key or a word is on the list.
-pub(super) fn is_listed(kind: &str, name: &str) -> bool {
+pub(crate) fn is_listed(kind: &str, name: &str) -> bool {
     !kind.is_empty() && LIST.contains(&(kind, name))
 }
 

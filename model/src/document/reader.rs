@@ -37,7 +37,12 @@ pub struct Reader<'a> {
     /// Where the key stands whose value is being read.
     key: Position,
     found: Diagnostics,
+    errors: usize,
 }
+
+/// Unknown keys after this many errors are not looked at: a document of nothing else must not
+/// take long.
+const MOST_ERRORS: usize = 1_000;
 
 /// Whether a block is turned on by its `enabled`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,7 +118,7 @@ pub struct Visitor {
 impl<'a> Reader<'a> {
     pub(super) fn new(bundle: &'a Bundle) -> Self {
         let (path, found) = (Vec::new(), Diagnostics::default());
-        Self { bundle, path, key: Position::default(), found }
+        Self { bundle, path, key: Position::default(), found, errors: 0 }
     }
 
     pub(super) fn into_found(self) -> Diagnostics {
@@ -195,6 +200,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn unknown_key(&mut self, entry: &Entry, keys: &[&str]) {
+        if self.errors > MOST_ERRORS {
+            return;
+        }
         self.path.push(entry.key.clone());
         let help = match nearest(&entry.key, keys.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -222,6 +230,7 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&mut self, code: &str, span: Position, message: String, help: Option<String>) {
+        self.errors += 1;
         self.report(Severity::Error, code, span, message, help);
     }
 

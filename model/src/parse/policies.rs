@@ -12,7 +12,7 @@ use std::{
 use super::{
     Faults, Names, or, protocols,
     routes::{service_names, some},
-    traffic_management::{Surroundings, keep_versions, laid, on},
+    traffic_management::{Surroundings, keep_versions, laid, on, said},
     waf,
 };
 use crate::{
@@ -277,23 +277,23 @@ impl Faults<'_> {
                 None => Vec::new(),
             },
             traffic_management,
-            jwt: match &written.jwt {
+            jwt: match said(written.jwt.as_ref()) {
                 Some(own) => on(Some(own))
                     .and_then(|own| self.within("jwt", |faults| faults.jwt(own)))
                     .map(Arc::new),
                 None => shared.jwt.clone(),
             },
-            waf: match &written.waf {
+            waf: match said(written.waf.as_ref()) {
                 Some(own) => {
                     on(Some(own)).map(|own| Arc::new(self.within("waf", |faults| faults.waf(own))))
                 }
                 None => shared.waf.clone(),
             },
-            rate_limit: match &written.rate_limit {
+            rate_limit: match said(written.rate_limit.as_ref()) {
                 Some(own) => on(Some(own)).and_then(waf::rate_limit).map(Arc::new),
                 None => shared.rate_limit.clone(),
             },
-            grpc: match &written.grpc {
+            grpc: match said(written.grpc.as_ref()) {
                 Some(own) => on(Some(own)).map(|own| Arc::new(protocols::grpc(own))),
                 None => shared.grpc.clone(),
             },

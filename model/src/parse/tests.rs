@@ -121,3 +121,142 @@ proptest::proptest! {
         let _ = parse(&text[..at]);
     }
 }
+
+#[test]
+fn a_block_that_does_not_say_whether_it_is_on_leaves_the_one_above_as_it_is() {
+    let text = format!(
+        "backends: {{ a: {{ url: \"http://a\" }} }}\nservices: {{ s: {{ backends: [a], \
+         traffic_management: {{ circuit_breaker: {{}} }} }} }}\n\
+         jwt: {{ enabled: true, algorithm: HS256, secret: {} }}\nwaf: {{ enabled: true }}\n\
+         traffic_management: {{ circuit_breaker: {{ enabled: true }} }}\nroutes:\n  \
+         silent: {{ rule: \"Path(`/a`)\", jwt: {{}}, waf: {{ mode: block }} }}\n  \
+         off: {{ rule: \"Path(`/b`)\", jwt: {{ enabled: false }} }}\n",
+        "x".repeat(32)
+    );
+    let config = Config::check(&Bundle::of_text("lb.yaml", &text), 0).unwrap().config;
+    let routes = &config.policies.routes;
+    assert!(routes["silent"].jwt.is_some() && routes["silent"].waf.is_some());
+    assert!(routes["off"].jwt.is_none() && routes["off"].waf.is_some());
+    let service = &config.policies.services["s"];
+    assert!(service.traffic_management.circuit_breaker.is_some());
+}
+
+/// What a block means with the keys that it needs, and with every default written out beside.
+fn with_defaults(record: &str, before: &str, needed: &str, after: &str) -> [Config; 2] {
+    let schema = crate::schema::schema();
+    let properties = schema["$defs"][record]["properties"].as_object().unwrap();
+    let defaults: Vec<_> = properties
+        .iter()
+        .filter(|(key, _)| *key != "enabled" && !needed.contains(&format!("{key}:")))
+        .filter_map(|(key, property)| Some(format!("{key}: {}", property.get("default")?)))
+        .collect();
+    assert!(!defaults.is_empty(), "{record}");
+    let needed = if needed.is_empty() { String::new() } else { format!("{needed}, ") };
+    [String::new(), defaults.join(", ")].map(|defaults| {
+        let backend = "backends: { a: { url: \"http://a\" }, b: { url: \"http://b\" } }";
+        let text = format!("{backend}\n{before}{{ {needed}{defaults} }}{after}\n");
+        match Config::check(&Bundle::of_text("lb.yaml", &text), 0) {
+            Ok(parsed) => parsed.config,
+            Err(found) => panic!("{text}\n{found}"),
+        }
+    })
+}
+
+#[test]
+fn a_key_that_is_left_out_means_what_its_documentation_says() {
+    const ON: &str = "enabled: true";
+    let traffic = |block: &str| format!("traffic_management: {{ {block}: ");
+    let middleware = |kind: &str| format!("middlewares: {{ m: {{ {kind}: ");
+    let mut seen = 0;
+    for (record, before, needed, after) in [
+        ("EntryPoint", "entry_points: { e: ".into(), "address: \":1\"".into(), " }"),
+        (
+            "EntryPointTimeouts",
+            "entry_points: { e: { address: \":1\", timeouts: ".into(),
+            String::new(),
+            " } }",
+        ),
+        ("Limits", "entry_points: { e: { address: \":1\", limits: ".into(), String::new(), " } }"),
+        (
+            "KeepAlive",
+            "entry_points: { e: { address: \":1\", keep_alive: ".into(),
+            String::new(),
+            " } }",
+        ),
+        ("Service", "services: { s: ".into(), "backends: [a, b]".into(), " }"),
+        (
+            "ServiceTimeouts",
+            "services: { s: { backends: [a, b], timeouts: ".into(),
+            String::new(),
+            " } }",
+        ),
+        ("Pool", "services: { s: { backends: [a, b], pool: ".into(), String::new(), " } }"),
+        (
+            "Retry",
+            "services: { s: { backends: [a, b], retry: ".into(),
+            "attempts: 2".into(),
+            " } }",
+        ),
+        ("HealthCheck", "health_check: ".into(), String::new(), ""),
+        ("SessionStickiness", traffic("session_stickiness"), ON.into(), " }"),
+        (
+            "BlueGreen",
+            traffic("blue_green"),
+            format!("{ON}, blue_backends: [a], green_backends: [b]"),
+            " }",
+        ),
+        (
+            "CanaryBackend",
+            "traffic_management: { canary: { enabled: true, traffic_split: 1, canary_backends: ["
+                .into(),
+            "backend_id: b".into(),
+            "] } }",
+        ),
+        (
+            "TrafficMirroring",
+            traffic("traffic_mirroring"),
+            format!("{ON}, targets: [{{ url: \"http://m\" }}]"),
+            " }",
+        ),
+        (
+            "MirrorTarget",
+            "traffic_management: { traffic_mirroring: { enabled: true, targets: [".into(),
+            "url: \"http://m\"".into(),
+            "] } }",
+        ),
+        ("CircuitBreaker", traffic("circuit_breaker"), ON.into(), " }"),
+        ("Jwt", "jwt: ".into(), format!("{ON}, algorithm: HS256, secret: {}", "x".repeat(32)), ""),
+        (
+            "PathRule",
+            format!("jwt: {{ {ON}, algorithm: HS256, secret: {}, path_rules: [", "x".repeat(32)),
+            "path: /x".into(),
+            "] }",
+        ),
+        ("Waf", "waf: ".into(), ON.into(), ""),
+        ("Detectors", format!("waf: {{ {ON}, detectors: "), String::new(), " }"),
+        ("WafRule", format!("waf: {{ {ON}, rules: ["), "name: n, pattern: x".into(), "] }"),
+        ("BotDetection", format!("waf: {{ {ON}, bot_detection: "), ON.into(), " }"),
+        ("SecurityHeaders", format!("waf: {{ {ON}, security_headers: "), ON.into(), " }"),
+        ("RateLimit", "rate_limit: ".into(), format!("{ON}, requests: 5"), ""),
+        ("Grpc", "grpc: ".into(), ON.into(), ""),
+        (
+            "HttpPlugin",
+            format!("plugins: {{ {ON}, http_plugins: ["),
+            "name: n, url: \"http://p\"".into(),
+            "] }",
+        ),
+        ("Compress", middleware("compress"), String::new(), " } }"),
+        ("Buffering", middleware("buffering"), String::new(), " } }"),
+        ("Headers", middleware("headers"), String::new(), " } }"),
+        ("BasicAuth", middleware("basic_auth"), "users: [\"a:$2y$05$x\"]".into(), " } }"),
+        ("ForwardAuth", middleware("forward_auth"), "address: \"http://f\"".into(), " } }"),
+        ("IpAllowList", middleware("ip_allow_list"), "source_range: [\"::1\"]".into(), " } }"),
+        ("RateLimitMiddleware", middleware("rate_limit"), "requests: 5".into(), " } }"),
+        ("RedirectToScheme", middleware("redirect_scheme"), "scheme: https".into(), " } }"),
+    ] {
+        let [short, long] = with_defaults(record, &before, &needed, after);
+        assert_eq!(short, long, "{record}");
+        seen += 1;
+    }
+    assert!(seen > 30);
+}

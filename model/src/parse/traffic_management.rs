@@ -378,6 +378,12 @@ pub(super) fn on<T: Item>(written: Option<&T>) -> Option<&T> {
     written.filter(|written| written.is_on() && !written.is_silent())
 }
 
+/// A block that says whether it is on. One that does not say does nothing, so it does not replace
+/// that of the level above either: leaving out a key must not turn protection off.
+pub(super) fn said<T: Item>(written: Option<&T>) -> Option<&T> {
+    written.filter(|written| !written.is_silent())
+}
+
 /// The entry point that a request to `url` reaches on the same machine, as far as it is certain.
 fn looped<'e>(
     url: &Url,
@@ -404,7 +410,10 @@ pub(super) fn laid(
     macro_rules! lay {
         ($($block:ident),*) => {
             TrafficManagement { $(
-                $block: if written.$block.is_some() { own.$block } else { base.$block.clone() },
+                $block: match said(written.$block.as_ref()) {
+                    Some(_) => own.$block,
+                    None => base.$block.clone(),
+                },
             )* }
         };
     }

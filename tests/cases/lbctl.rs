@@ -317,8 +317,7 @@ async fn files_travel_with_the_document_that_names_them() {
 #[tokio::test]
 async fn what_the_fleet_runs_is_listed_with_its_defaults() {
     let pair = lb_tests::certificate::Pair::new("shop.example.com");
-    let indented =
-        |pem: &str| pem.lines().map(|line| format!("      {line}\n")).collect::<String>();
+    let indented = |pem: &str| format!("      {}\n", pem.trim_end().replace('\n', "\n      "));
     let text = format!(
         "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }}, tls: {{ address: \"127.0.0.1:0\", tls: {{}} }} }}\n\
          backends: {{ one: {{ url: \"http://127.0.0.1:9\" }} }}\n\

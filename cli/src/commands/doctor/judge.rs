@@ -189,7 +189,7 @@ fn skew(group: &mut Group<'_>, name: &str, each: &[(&str, &str)]) {
             .any(|(other, other_minor)| major != other || minor.abs_diff(*other_minor) > 1)
     });
     if versions.windows(2).all(|pair| pair[0] == pair[1]) {
-        group.well(name, told());
+        group.well(name, format!("all {}", versions.first().unwrap_or(&"alike")));
     } else if far {
         group.fail(name, format!("too far apart: {}", told()), fix);
     } else {

@@ -18,10 +18,12 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     let signature = rollback.change.signature(environment);
-    let expected = rollback.if_version.map(Version);
+    let mut expected = rollback.if_version.map(Version);
     if output.will_ask() {
-        let text = what_changes(client, rollback.version, output).await?;
+        let (text, current) = what_changes(client, rollback.version, output).await?;
         output.confirm(&text)?;
+        // What was agreed to is this change, and not one on top of somebody else's.
+        expected = expected.or(Some(current));
     } else {
         output.confirm("")?;
     }
@@ -33,13 +35,18 @@ pub(crate) async fn run(
     apply::finish(client, committed, &rollback.change.wait, output).await
 }
 
-/// What going back changes, for whoever is asked.
-async fn what_changes(client: &Client, to: u64, output: &Output) -> Result<String, Failure> {
+/// What going back changes, for whoever is asked, and in which version.
+async fn what_changes(
+    client: &Client,
+    to: u64,
+    output: &Output,
+) -> Result<(String, Version), Failure> {
     let current = client.versions(1, None).await?.current;
     let diff = client.diff(Some(current), Version(to)).await?;
-    Ok(format!(
+    let text = format!(
         "version {to} will be current again, in place of version {current}:\n{}{}",
         changes::draw(&diff.changes, output.message_color),
         changes::summary(&diff.changes)
-    ))
+    );
+    Ok((text, current))
 }

@@ -84,7 +84,8 @@ impl Pipeline {
             if version == Version::NONE {
                 continue;
             }
-            let outcome = build(&*self.store, version, self.registry.audiences()).await;
+            let outcome =
+                build(&*self.store, version, self.registry.audiences(), &self.cache).await;
             let fault = match outcome {
                 Ok(release) => {
                     tracing::info!(version = version.0, "snapshot built");
@@ -103,7 +104,8 @@ impl Pipeline {
 }
 
 /// Builds a version, and the shares of those who wait for it: proxies that hold these labels.
-/// What others need is cut when they come.
+/// What others need is cut when they come. A bundle that was read a moment ago to be checked is not
+/// read again.
 ///
 /// # Errors
 ///
@@ -112,6 +114,7 @@ pub async fn build(
     store: &dyn Store,
     version: Version,
     audiences: BTreeSet<Labels>,
+    cache: &Arc<SnapshotCache>,
 ) -> Result<Release, BuildError> {
     let failed = |source| BuildError::Store { version, source };
     let bundle = bundle_at(store, version).await.map_err(failed)?;
@@ -122,13 +125,22 @@ pub async fn build(
     let record = store.record(version).await.map_err(failed)?;
     let lineage: Arc<str> = store.lineage().id.to_string().into();
     let hash_key = HashKey(store.lineage().hash_key);
+    let cache = Arc::clone(cache);
     let built = tokio::task::spawn_blocking(move || {
-        let now = Timestamp::now().as_second();
-        let parsed = Config::parse(&bundle, now).map_err(|found| {
-            let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
-            BuildError::Invalid { version, first }
-        })?;
-        let mut config = parsed.config;
+        let content = bundle.content_hash();
+        let config = if let Some(config) = cache.remembered(content) {
+            config
+        } else {
+            let now = Timestamp::now().as_second();
+            let parsed = Config::parse(&bundle, now).map_err(|found| {
+                let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
+                BuildError::Invalid { version, first }
+            })?;
+            let config = Arc::new(parsed.config);
+            cache.remember(content, Arc::clone(&config));
+            config
+        };
+        let mut config = Config::clone(&config);
         overrides.merge(&mut config);
         let config = Arc::new(config);
         let release =

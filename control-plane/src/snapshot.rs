@@ -169,16 +169,24 @@ struct Known {
     set: Arc<ResourceSet>,
 }
 
+/// What the bundle with this hash of its content means.
+type Checked = ([u8; 32], Arc<Config>);
+
 /// Holds the newest release and wakes whoever waits for it.
 #[derive(Debug)]
 pub struct SnapshotCache {
     newest: watch::Sender<Option<Arc<Release>>>,
+    checked: Mutex<Option<Checked>>,
     known: Mutex<VecDeque<Known>>,
 }
 
 impl Default for SnapshotCache {
     fn default() -> Self {
-        Self { newest: watch::Sender::new(None), known: Mutex::new(VecDeque::new()) }
+        Self {
+            newest: watch::Sender::new(None),
+            checked: Mutex::default(),
+            known: Mutex::new(VecDeque::new()),
+        }
     }
 }
 
@@ -193,6 +201,21 @@ impl SnapshotCache {
             }
             newer
         });
+    }
+
+    /// Remembers what a bundle means, by the hash of its content: whoever checked it has read it
+    /// whole, and what is committed next is most often the same.
+    pub fn remember(&self, content: [u8; 32], config: Arc<Config>) {
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some((content, config));
+    }
+
+    /// What the bundle with this hash means, if it was the last to be remembered.
+    pub fn remembered(&self, content: [u8; 32]) -> Option<Arc<Config>> {
+        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked
+            .as_ref()
+            .filter(|(known, _)| *known == content)
+            .map(|(_, config)| Arc::clone(config))
     }
 
     /// Asks every proxy that refused the newest release to try it again.
@@ -345,6 +368,15 @@ mod tests {
         assert!(cache.by_root(own, &labels(&["edge", "eu"])).is_some());
         // Before there were audiences, everybody had the same.
         assert!(cache.by_root(before, &edge).is_some() && cache.by_root(before, &inner).is_some());
+    }
+
+    #[test]
+    fn what_a_bundle_means_is_remembered_by_its_content() {
+        let (cache, config) = (SnapshotCache::default(), Arc::new(Config::default()));
+        assert!(cache.remembered([1; 32]).is_none());
+        cache.remember([1; 32], Arc::clone(&config));
+        assert!(cache.remembered([1; 32]).is_some_and(|known| Arc::ptr_eq(&known, &config)));
+        assert!(cache.remembered([2; 32]).is_none());
     }
 
     #[test]

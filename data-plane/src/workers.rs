@@ -154,9 +154,11 @@ impl View {
             .clusters
             .iter()
             .map(|cluster| {
-                let before = previous.and_then(|previous| {
-                    let mut all = previous.clusters.iter();
-                    all.find(|local| local.cluster().name() == cluster.name())
+                // Clusters stand in the order of their names, in every snapshot.
+                let before = previous.and_then(|View { clusters, .. }| {
+                    let at = clusters
+                        .binary_search_by(|local| (**local.cluster().name()).cmp(cluster.name()));
+                    at.ok().map(|at| &clusters[at])
                 });
                 match before {
                     Some(local) if Arc::ptr_eq(local.cluster(), cluster) => Rc::clone(local),

@@ -1,5 +1,7 @@
 //! `GET` and `PUT /api/v1/config`.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Bytes,
@@ -168,7 +170,7 @@ pub(super) async fn change(
         return Err(lb_store::StoreError::Conflict { expected, head }.into());
     }
     let current = bundle_at(&*admin.store, head).await?;
-    let (bundle, Parsed { warnings, .. }) = validated(bundle).await?;
+    let (bundle, Parsed { warnings, config }) = validated(bundle).await?;
     let connected_proxies = admin.registry.counts(head).connected;
     let current = current.unwrap_or_default();
     let same = current.content_hash() == bundle.content_hash();
@@ -186,6 +188,7 @@ pub(super) async fn change(
             connected_proxies,
         });
     }
+    admin.cache.remember(bundle.content_hash(), Arc::new(config));
     let bytes =
         serde_json::to_vec(&bundle).map_err(|error| ApiError::internal(error.to_string()))?;
     let commit = Commit {

@@ -145,8 +145,8 @@ fn clusters(
     let mut clusters = Vec::with_capacity(config.services.len());
     for (name, service) in &config.services {
         let previous = previous.and_then(|previous| {
-            let mut all = previous.clusters.iter();
-            all.find(|cluster| **cluster.name() == *name.as_str())
+            position(&previous.clusters, |cluster| cluster.name(), name.as_str())
+                .map(|at| &previous.clusters[at])
         });
         let built =
             Cluster::build(name.to_arc(), service, &config.backends, context.workers, previous);
@@ -160,6 +160,12 @@ fn clusters(
         }
     }
     clusters
+}
+
+/// Where the object of this name stands among those that were built: they keep the order of the
+/// configuration's maps, which is that of their names.
+fn position<T>(built: &[T], name_of: impl Fn(&T) -> &Arc<str>, name: &str) -> Option<usize> {
+    built.binary_search_by(|object| (**name_of(object)).cmp(name)).ok()
 }
 
 type Entries = BTreeMap<Arc<str>, Vec<RouteEntry<usize>>>;
@@ -177,16 +183,15 @@ fn routes(
         let mut fault = |message| {
             faults.push(CompileError { kind: ObjectKind::Route, name: name.to_string(), message });
         };
-        let position =
-            clusters.iter().position(|cluster| **cluster.name() == *route.service.as_str());
-        let (Some(cluster), Some(service)) = (position, config.services.get(&route.service)) else {
+        let at = position(clusters, |cluster| cluster.name(), route.service.as_str());
+        let (Some(cluster), Some(service)) = (at, config.services.get(&route.service)) else {
             fault(format!("service `{}` cannot be used", route.service));
             continue;
         };
         let counters = previous
             .and_then(|previous| {
-                let mut all = previous.routes.iter();
-                all.find(|target| *target.name == *name.as_str())
+                position(&previous.routes, |target| &target.name, name.as_str())
+                    .map(|at| &previous.routes[at])
             })
             .map_or_else(
                 || Arc::new(PerWorker::new(context.workers)),

@@ -57,15 +57,16 @@ impl Cluster {
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, MissingBackend> {
         let mut members = Vec::with_capacity(service.backends.len());
-        for backend_name in &service.backends {
+        for (index, backend_name) in service.backends.iter().enumerate() {
             let backend =
                 backends.get(backend_name).ok_or_else(|| MissingBackend(backend_name.clone()))?;
             let check = service.health_check.as_ref();
             let kept = previous.and_then(|previous| {
-                previous.members.iter().find(|member| {
+                let is_same = |member: &&Member| {
                     **member.endpoint.name() == *backend_name.as_str()
                         && member.endpoint.is_for(&backend.url, check)
-                })
+                };
+                at_first(&previous.members, index, is_same)
             });
             let endpoint = kept.map_or_else(
                 || {
@@ -112,6 +113,12 @@ impl Cluster {
     }
 }
 
+/// The object that is looked for, which most changes leave in its place: all others are looked at
+/// only when it is not there.
+fn at_first<T>(all: &[T], place: usize, is_it: impl Fn(&&T) -> bool) -> Option<&T> {
+    all.get(place).filter(&is_it).or_else(|| all.iter().find(is_it))
+}
+
 /// How one worker looks at a cluster.
 #[derive(Debug)]
 pub struct LocalCluster {
@@ -126,12 +133,12 @@ impl LocalCluster {
         let members: Vec<_> = cluster
             .members
             .iter()
-            .map(|member| {
+            .enumerate()
+            .map(|(index, member)| {
                 let kept = previous.and_then(|previous| {
-                    previous
-                        .members
-                        .iter()
-                        .find(|local| Arc::ptr_eq(local.endpoint(), &member.endpoint))
+                    at_first(&previous.members, index, |local| {
+                        Arc::ptr_eq(local.endpoint(), &member.endpoint)
+                    })
                 });
                 let local = kept.map_or_else(
                     || Rc::new(LocalEndpoint::new(Arc::clone(&member.endpoint), worker)),

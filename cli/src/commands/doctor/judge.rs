@@ -354,9 +354,8 @@ fn overrides(fleet: &Fleet, checks: &mut Vec<Check>) {
             "end",
             match all.len() {
                 0 => "there is none".to_owned(),
-                count => {
-                    format!("{} by themselves", if count == 1 { "it ends" } else { "all end" })
-                }
+                count => if count == 1 { "it ends by itself" } else { "all end by themselves" }
+                    .to_owned(),
             },
         ),
         endless => group.warn(

@@ -23,10 +23,12 @@ pub enum Balancer {
 
 impl Balancer {
     /// A balancer for `members` backends. The seed makes workers start differently.
-    pub fn new(strategy: Strategy, members: usize, seed: u64) -> Self {
+    pub fn new(strategy: &Strategy, members: usize, seed: u64) -> Self {
         match strategy {
-            Strategy::RoundRobin => Self::RoundRobin(RoundRobin::new(members)),
-            Strategy::P2c => Self::P2c(P2c::new(members, seed)),
+            Strategy::P2c | Strategy::PeakEwma | Strategy::LeastRequests => {
+                Self::P2c(P2c::new(members, seed))
+            }
+            Strategy::RoundRobin | Strategy::Hash(_) => Self::RoundRobin(RoundRobin::new(members)),
         }
     }
 

@@ -10,6 +10,7 @@
 //! the proxy, not here.
 
 pub mod balancer;
+pub mod breaker;
 pub mod cluster;
 pub mod connect;
 pub mod counters;
@@ -17,7 +18,9 @@ pub mod endpoint;
 pub mod h1;
 pub mod hash;
 pub mod health;
+pub mod levels;
 pub mod pool;
+pub mod retry_budget;
 pub mod slow_start;
 pub mod split;
 

@@ -4,7 +4,9 @@
 //! gives weight 0 to what must not be chosen (ill, or configured so), so no balancer knows what
 //! health is. Each worker has its own; they do not agree among each other and need not.
 
+pub mod least_requests;
 pub mod p2c;
+pub mod peak_ewma;
 pub mod round_robin;
 
 use lb_model::config::Strategy;

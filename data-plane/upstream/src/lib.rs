@@ -15,8 +15,11 @@ pub mod connect;
 pub mod counters;
 pub mod endpoint;
 pub mod h1;
+pub mod hash;
 pub mod health;
 pub mod pool;
+pub mod slow_start;
+pub mod split;
 
 pub use cluster::{Cluster, LocalCluster, Member, MissingBackend};
 pub use counters::{BackendCounts, Counter, Counters, PerWorker};

@@ -20,10 +20,12 @@ pub mod h1;
 pub mod hash;
 pub mod health;
 pub mod levels;
+pub mod outlier;
 pub mod pool;
 pub mod retry_budget;
 pub mod slow_start;
 pub mod split;
+pub mod sticky;
 
 pub use cluster::{Cluster, LocalCluster, Member, MissingBackend};
 pub use counters::{BackendCounts, Counter, Counters, PerWorker};

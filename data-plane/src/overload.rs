@@ -82,7 +82,7 @@ fn share(delay: Duration, most: Duration, is_full: bool) -> u32 {
         return 0;
     }
     // Nearly all at four times the delay that is allowed.
-    let beyond = (delay - most).as_secs_f64() / (3.0 * most.as_secs_f64().max(0.001));
+    let beyond = delay.saturating_sub(most).as_secs_f64() / (3.0 * most.as_secs_f64().max(0.001));
     ((beyond * f64::from(MOST)) as u32).clamp(10_000, MOST)
 }
 

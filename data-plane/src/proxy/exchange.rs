@@ -139,9 +139,9 @@ impl Exchange {
         let paid = cluster.budget().borrow_mut().withdraw(Instant::now());
         let counters = cluster.counters();
         if paid {
-            counters.retries.bump()
+            counters.retries.bump();
         } else {
-            counters.retries_denied.bump()
+            counters.retries_denied.bump();
         }
         paid
     }
@@ -155,9 +155,9 @@ impl Exchange {
         let outcome = self.attempt.wait().await;
         let counters = self.cluster().counters();
         if outcome.is_ok() {
-            counters.queued.bump()
+            counters.queued.bump();
         } else {
-            counters.queue_overflows.bump()
+            counters.queue_overflows.bump();
         }
         outcome
     }

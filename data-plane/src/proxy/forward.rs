@@ -11,8 +11,7 @@ use http::Method;
 use lb_http::{Clock, Reason, Source};
 use lb_model::config::{Retry, RetryOn};
 use lb_upstream::{
-    Connection, Outgoing, SendError, connect::ConnectError, h1::CallError, pool::is_idempotent,
-    retry_budget,
+    Connection, Outgoing, SendError, h1::CallError, pool::is_idempotent, retry_budget,
 };
 use tokio::time::Instant;
 
@@ -60,8 +59,7 @@ impl Again {
     fn repeats(&self, error: &SendError, may_repeat: bool) -> bool {
         match error {
             // No backend saw anything of it.
-            SendError::Connect(ConnectError::Lookup(..) | ConnectError::Refused(..))
-            | SendError::Connect(ConnectError::TimedOut(_)) => self.has(RetryOn::ConnectFailure),
+            SendError::Connect(_) => self.has(RetryOn::ConnectFailure),
             SendError::Call(CallError::Reset(_)) => {
                 may_repeat
                     && (self.has(RetryOn::Reset)
@@ -130,7 +128,8 @@ impl Forward<'_> {
         let retry = exchange.route().retry.clone().filter(|_| !self.upgrades);
         let again = retry.as_ref();
         let most = again.map_or(0, |again| again.retry.max_body_bytes.0);
-        let per_try = again.and_then(|again| again.retry.per_try_timeout).map(|limit| limit.get());
+        let per_try = again.and_then(|again| again.retry.per_try_timeout);
+        let per_try = per_try.map(lb_model::value::Duration::get);
         let may_repeat =
             is_idempotent(self.method) || again.is_some_and(|again| again.retry.non_idempotent);
         let mut body = Replay::new(source, usize::try_from(most).unwrap_or(usize::MAX));

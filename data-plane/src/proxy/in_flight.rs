@@ -104,7 +104,7 @@ mod tests {
             None
         }
 
-        fn path(&self) -> &str {
+        fn path(&self) -> &'static str {
             "/"
         }
 

@@ -329,15 +329,12 @@ fn services(clusters: &[Arc<Cluster>]) -> Vec<ServiceStats> {
         let Some(counters) = cluster.counters() else { continue };
         let counts = PolicyCounts::sum(counters);
         let sessions = cluster.policy().map_or(0, |policy| policy.sessions() as u64);
-        match services.last_mut().filter(|last| last.service == *cluster.name()) {
-            Some(last) => {
-                last.counts += counts;
-                last.sessions += sessions;
-            }
-            None => {
-                let service = Arc::clone(cluster.name());
-                services.push(ServiceStats { service, counts, sessions });
-            }
+        if let Some(last) = services.last_mut().filter(|last| last.service == *cluster.name()) {
+            last.counts += counts;
+            last.sessions += sessions;
+        } else {
+            let service = Arc::clone(cluster.name());
+            services.push(ServiceStats { service, counts, sessions });
         }
     }
     services

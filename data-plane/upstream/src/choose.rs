@@ -109,7 +109,7 @@ impl LocalCluster {
         let known = know(policy, ask);
         let mut pool = Pool { slot: None, arm: Arm::Stable, only: None };
         if let Some(blue_green) = &policy.traffic.blue_green {
-            pool.slot = Some(self.slot(blue_green, ask, counters));
+            pool.slot = Some(slot(blue_green, ask, counters));
         }
         if let Some(canary) = &policy.traffic.canary {
             (pool.arm, pool.only) = arm(policy, canary, ask, &known, counters);
@@ -135,17 +135,6 @@ impl LocalCluster {
         let cookie = self.remember(policy, (pool, index), &known, ask);
         let attempt = Attempt::begin(&self.members[index], Some(watched));
         Ok(Picked { attempt, member: index, cookie })
-    }
-
-    fn slot(&self, blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slot {
-        let header = blue_green.switch_header.as_ref().and_then(|name| ask.field(name.as_str()));
-        let Some(header) = header else { return blue_green.active };
-        let text = str::from_utf8(header).unwrap_or_default();
-        let slot = blue_green.slot(Some(text), ask.client());
-        if !text.trim().eq_ignore_ascii_case(slot.as_str()) {
-            counters.headers_ignored.bump();
-        }
-        slot
     }
 
     /// Chooses within a pool, and gets all that a try there needs.
@@ -199,30 +188,12 @@ impl LocalCluster {
         let index = members.iter().position(|member| member.standing.hash == backend)?;
         let member = &members[index];
         // Sessions stay where they are while their backend drains.
-        let out = self.out(index, member, tried, now);
+        let out = out(index, member, tried, now);
         let may = out.is_none()
             || (out == Some(Out::Disabled)
                 && member.admin_state == AdminState::Draining
                 && member.endpoint.health().is_up());
         (pool.has(member) && may).then_some(index)
-    }
-
-    /// Why a member takes no request, apart from its weight and whether it is full.
-    fn out(&self, index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
-        let standing = &member.standing;
-        if tried.contains(&index) {
-            return Some(Out::Tried);
-        }
-        if member.admin_state != AdminState::Enabled {
-            return Some(Out::Disabled);
-        }
-        if !member.endpoint.health().is_up()
-            || standing.ejection.as_ref().is_some_and(|ejection| ejection.is_ejected(now))
-        {
-            return Some(Out::Ill);
-        }
-        let is_open = standing.breaker.as_ref().is_some_and(|breaker| !breaker.allows(now));
-        is_open.then_some(Out::Open)
     }
 
     /// Fills in the weights with which members of a pool take part. Says whether anyone does.
@@ -245,7 +216,7 @@ impl LocalCluster {
         for (index, member) in members.iter().enumerate() {
             let is_full = !takes_full
                 && member.standing.limiter.as_ref().is_some_and(|limiter| limiter.is_full());
-            let out = self.out(index, member, tried, now);
+            let out = out(index, member, tried, now);
             let takes_part = pool.has(member) && !is_full;
             let mut weight = if takes_part { member.weight } else { 0 };
             if let (Some(settings), Some(room)) = (policy.slow_start, room) {
@@ -404,8 +375,7 @@ impl LocalCluster {
     fn why_nobody(&self, pool: Pool<'_>, tried: &[usize], now: Instant) -> Reason {
         let members = self.cluster.members().iter().enumerate();
         let in_pool = members.filter(|(_, member)| pool.has(member) && member.weight > 0);
-        let mut outs =
-            in_pool.map(|(index, member)| self.out(index, member, tried, now)).peekable();
+        let mut outs = in_pool.map(|(index, member)| out(index, member, tried, now)).peekable();
         if outs.peek().is_none() {
             return Reason::NoHealthyBackend;
         }
@@ -425,6 +395,36 @@ impl LocalCluster {
         let next = breakers.filter_map(|breaker| breaker.summary(now).next_attempt).min()?;
         Some(next.saturating_duration_since(now))
     }
+}
+
+/// The slot for a request.
+fn slot(blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slot {
+    let header = blue_green.switch_header.as_ref().and_then(|name| ask.field(name.as_str()));
+    let Some(header) = header else { return blue_green.active };
+    let text = str::from_utf8(header).unwrap_or_default();
+    let slot = blue_green.slot(Some(text), ask.client());
+    if !text.trim().eq_ignore_ascii_case(slot.as_str()) {
+        counters.headers_ignored.bump();
+    }
+    slot
+}
+
+/// Why a member takes no request, apart from its weight and whether it is full.
+fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
+    let standing = &member.standing;
+    if tried.contains(&index) {
+        return Some(Out::Tried);
+    }
+    if member.admin_state != AdminState::Enabled {
+        return Some(Out::Disabled);
+    }
+    if !member.endpoint.health().is_up()
+        || standing.ejection.as_ref().is_some_and(|ejection| ejection.is_ejected(now))
+    {
+        return Some(Out::Ill);
+    }
+    let is_open = standing.breaker.as_ref().is_some_and(|breaker| !breaker.allows(now));
+    is_open.then_some(Out::Open)
 }
 
 /// What is known of the client, as far as anything of it decides.

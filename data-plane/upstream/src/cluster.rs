@@ -151,7 +151,8 @@ impl Cluster {
                 |member| member.endpoint,
             );
             let canaries = traffic.canary.iter().flat_map(|canary| &canary.backends);
-            let of_canary = canaries.filter(|(canary, _)| canary == id).map(|(_, weight)| *weight);
+            let mut of_canary =
+                canaries.filter(|(canary, _)| canary == id).map(|(_, weight)| *weight);
             let is_local = backend.zone.is_some() && backend.zone == around.zone;
             let standing = policy.as_ref().map(|policy| {
                 let previous = previous.as_ref().map(|member| &member.standing);
@@ -160,7 +161,7 @@ impl Cluster {
             });
             members.push(Member {
                 endpoint,
-                weight: of_canary.last().unwrap_or(backend.weight).get(),
+                weight: of_canary.next().unwrap_or(backend.weight).get(),
                 admin_state: backend.admin_state,
                 standing: standing.unwrap_or_default(),
             });
@@ -473,7 +474,7 @@ mod tests {
             None
         }
 
-        fn path(&self) -> &str {
+        fn path(&self) -> &'static str {
             "/"
         }
 

@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod health_check;
 
 use std::{collections::BTreeMap, sync::Arc};
 

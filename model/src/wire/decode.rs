@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use lb_proto::v1;
 use prost::Message;
 
+use super::health_check;
 use crate::{
     config::{
-        AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, HealthCheck,
-        KeepAlive, Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
+        AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, KeepAlive,
+        Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
         Tls,
     },
     resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
@@ -30,7 +31,7 @@ pub struct InvalidResource {
     pub message: String,
 }
 
-type Decoded<T> = Result<T, String>;
+pub(super) type Decoded<T> = Result<T, String>;
 
 pub(super) struct Decoder<'a> {
     pub(super) set: &'a ResourceSet,
@@ -146,7 +147,7 @@ fn object<N: Ord, M: Message + Default, T>(
     Ok(())
 }
 
-fn text(error: impl fmt::Display) -> String {
+pub(super) fn text(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
@@ -156,7 +157,7 @@ fn duration(field: &str, millis: u64) -> Decoded<Duration> {
 }
 
 /// A duration that must not be zero.
-fn positive(field: &str, millis: u64) -> Decoded<Duration> {
+pub(super) fn positive(field: &str, millis: u64) -> Decoded<Duration> {
     if millis == 0 { Err(format!("{field}: it is zero")) } else { duration(field, millis) }
 }
 
@@ -171,7 +172,7 @@ fn names<N>(
     list.iter().map(|name| parse(name).map_err(text)).collect()
 }
 
-fn small(field: &str, number: u32) -> Decoded<u16> {
+pub(super) fn small(field: &str, number: u32) -> Decoded<u16> {
     match u16::try_from(number) {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(format!("{field}: {number} is out of range")),
@@ -239,7 +240,7 @@ fn service(message: v1::Service) -> Decoded<Service> {
     Ok(Service {
         backends: names(&message.backends, BackendName::parse, "backends")?,
         strategy,
-        health_check: message.health_check.map(health_check).transpose()?,
+        health_check: message.health_check.map(health_check::decode).transpose()?,
         timeouts: ServiceTimeouts {
             connect: positive("connect time-out", message.connect_timeout_ms)?,
             response_header: duration(
@@ -254,20 +255,6 @@ fn service(message: v1::Service) -> Decoded<Service> {
             idle_timeout: positive("pool idle time-out", message.pool_idle_timeout_ms)?,
         },
         pass_host_header: message.pass_host_header,
-    })
-}
-
-fn health_check(message: v1::HealthCheck) -> Decoded<HealthCheck> {
-    let path = message.path;
-    if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(format!("`{path}` is not the path of a request"));
-    }
-    Ok(HealthCheck {
-        path,
-        interval: positive("interval", message.interval_ms)?,
-        timeout: positive("time-out", message.timeout_ms)?,
-        healthy_threshold: small("healthy threshold", message.healthy_threshold)?,
-        unhealthy_threshold: small("unhealthy threshold", message.unhealthy_threshold)?,
     })
 }
 

@@ -22,6 +22,7 @@ mod fleet;
 mod full_disk;
 mod golden;
 mod groups;
+mod health;
 mod hostile;
 mod hostile_control_plane;
 mod hostile_proxy;

@@ -9,6 +9,9 @@ use crate::{
     value::{Duration, StatusRange},
 };
 
+/// A key and where it stands, if it was written.
+type WrittenKey = (&'static str, Option<At>);
+
 impl Faults<'_> {
     pub(super) fn health_check(&mut self, written: &document::HealthCheck) -> HealthCheck {
         let kind = or(written.r#type.as_ref(), CheckType::Http);
@@ -68,7 +71,7 @@ impl Faults<'_> {
         ];
         let headers = [("headers", at_of_headers.map(|(name, _)| name.at))];
         let grpc = [("service", written.service.as_ref().map(|service| service.at))];
-        let (without, said): (&[&[(&str, Option<At>)]], _) = match kind {
+        let (without, said): (&[&[WrittenKey]], _) = match kind {
             CheckType::Http => (&[&grpc], "a request over HTTP/1.1"),
             CheckType::Tcp => (&[&http, &headers, &grpc], "a bare connection"),
             CheckType::Grpc => (&[&http], "a call of grpc.health.v1"),
@@ -125,10 +128,7 @@ impl Faults<'_> {
     }
 
     /// Fields that are sent along, without those that the check writes itself.
-    fn probe_headers(
-        &mut self,
-        written: &document::HealthCheck,
-    ) -> Vec<(HeaderName, HeaderValue)> {
+    fn probe_headers(&mut self, written: &document::HealthCheck) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = Vec::new();
         for (name, value) in written.headers.iter().flatten() {
             if HealthCheck::owns(&name.value) {

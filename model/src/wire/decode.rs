@@ -10,8 +10,7 @@ use super::health_check;
 use crate::{
     config::{
         AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, KeepAlive,
-        Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
-        Tls,
+        Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
     },
     resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,

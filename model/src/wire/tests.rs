@@ -126,7 +126,8 @@ fn a_health_check_that_no_document_could_say_is_refused() {
         }
         check
     };
-    let field = |name: &str, value: &str| v1::HeaderField { name: name.into(), value: value.into() };
+    let field =
+        |name: &str, value: &str| v1::HeaderField { name: name.into(), value: value.into() };
     for (check, said) in [
         (v1::HealthCheck { probe: None, ..check.clone() }, "does not say what is asked"),
         (v1::HealthCheck { port: Some(0), ..check.clone() }, "port: 0 is out of range"),
@@ -142,10 +143,7 @@ fn a_health_check_that_no_document_could_say_is_refused() {
         (http(&|probe| probe.status.clear()), "no status passes"),
         (http(&|probe| probe.status.push("99".into())), "`99`"),
         (http(&|probe| probe.body = Some("(".into())), "does not compile"),
-        (
-            http(&|probe| (probe.method, probe.body) = ("HEAD".into(), Some("x".into()))),
-            "no body",
-        ),
+        (http(&|probe| (probe.method, probe.body) = ("HEAD".into(), Some("x".into()))), "no body"),
         (http(&|probe| probe.headers.push(field("Host", "x"))), "`host` itself"),
         (http(&|probe| probe.headers.push(field("x", "a\r\nb"))), "line breaks"),
         (http(&|probe| probe.headers.push(field("x y", "a"))), "x y"),

@@ -7,6 +7,9 @@
 mod decode;
 mod encode;
 mod health_check;
+mod read;
+mod resilience;
+mod traffic_management;
 
 use std::{collections::BTreeMap, sync::Arc};
 

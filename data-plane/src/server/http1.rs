@@ -388,6 +388,7 @@ mod tests {
             limits: Configured::default(),
             keep_alive: KeepAlive::default(),
             trusted_ips: Vec::new(),
+            overload: None,
         };
         let allowed = Allowance::new(&spec);
         let default = Limits { start_line: 8 << 10, fields: 16 << 10, count: 100 };

@@ -4,7 +4,9 @@
 //! gives weight 0 to what must not be chosen (ill, or configured so), so no balancer knows what
 //! health is. Each worker has its own; they do not agree among each other and need not.
 
+pub mod least_requests;
 pub mod p2c;
+pub mod peak_ewma;
 pub mod round_robin;
 
 use lb_model::config::Strategy;
@@ -23,10 +25,12 @@ pub enum Balancer {
 
 impl Balancer {
     /// A balancer for `members` backends. The seed makes workers start differently.
-    pub fn new(strategy: Strategy, members: usize, seed: u64) -> Self {
+    pub fn new(strategy: &Strategy, members: usize, seed: u64) -> Self {
         match strategy {
-            Strategy::RoundRobin => Self::RoundRobin(RoundRobin::new(members)),
-            Strategy::P2c => Self::P2c(P2c::new(members, seed)),
+            Strategy::P2c | Strategy::PeakEwma | Strategy::LeastRequests => {
+                Self::P2c(P2c::new(members, seed))
+            }
+            Strategy::RoundRobin | Strategy::Hash(_) => Self::RoundRobin(RoundRobin::new(members)),
         }
     }
 

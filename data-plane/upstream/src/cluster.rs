@@ -149,7 +149,7 @@ impl LocalCluster {
             })
             .collect();
         let seed = (worker as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let balancer = Balancer::new(cluster.service.strategy, members.len(), seed);
+        let balancer = Balancer::new(&cluster.service.strategy, members.len(), seed);
         Self { cluster, balancer: RefCell::new(balancer), members }
     }
 
@@ -180,7 +180,7 @@ impl LocalCluster {
 #[cfg(test)]
 mod tests {
     use lb_model::{
-        config::{HealthCheck, HttpProbe, Pool, Probe, ServiceTimeouts, Strategy},
+        config::{HealthCheck, HttpProbe, Probe},
         rule::MethodName,
         value::{BackendUrl, Duration, StatusRange, Weight},
     };
@@ -191,9 +191,8 @@ mod tests {
         list.iter()
             .map(|(name, url, weight)| {
                 let backend = Backend {
-                    url: BackendUrl::parse(url).unwrap(),
                     weight: Weight::new(*weight).unwrap(),
-                    admin_state: AdminState::Enabled,
+                    ..Backend::at(BackendUrl::parse(url).unwrap())
                 };
                 (BackendName::parse(name).unwrap(), Arc::new(backend))
             })
@@ -202,8 +201,6 @@ mod tests {
 
     fn service(names: &[&str], check: Option<&str>) -> Arc<Service> {
         Arc::new(Service {
-            backends: names.iter().map(|name| BackendName::parse(name).unwrap()).collect(),
-            strategy: Strategy::RoundRobin,
             health_check: check.map(|path| HealthCheck {
                 probe: Probe::Http(HttpProbe {
                     path: path.into(),
@@ -222,9 +219,7 @@ mod tests {
                 healthy_threshold: 2,
                 unhealthy_threshold: 3,
             }),
-            timeouts: ServiceTimeouts::default(),
-            pool: Pool::default(),
-            pass_host_header: true,
+            ..Service::of(names.iter().map(|name| BackendName::parse(name).unwrap()).collect())
         })
     }
 

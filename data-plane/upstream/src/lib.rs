@@ -10,13 +10,19 @@
 //! the proxy, not here.
 
 pub mod balancer;
+pub mod breaker;
 pub mod cluster;
 pub mod connect;
 pub mod counters;
 pub mod endpoint;
 pub mod h1;
+pub mod hash;
 pub mod health;
+pub mod levels;
 pub mod pool;
+pub mod retry_budget;
+pub mod slow_start;
+pub mod split;
 
 pub use cluster::{Cluster, LocalCluster, Member, MissingBackend};
 pub use counters::{BackendCounts, Counter, Counters, PerWorker};

@@ -1,22 +1,27 @@
 //! Messages as objects of a configuration.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use lb_proto::v1;
 use prost::Message;
 
-use super::health_check;
+use super::{
+    health_check,
+    read::{Decoded, backend_names, duration, names, positive, share, small, text},
+    resilience, traffic_management,
+};
 use crate::{
     config::{
         AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, KeepAlive,
         Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
+        TrafficManagement,
     },
     resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,
     value::{
-        BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
-        ListenAddress, RouteName, Scheme, ServiceName, Weight,
+        BackendName, BackendUrl, ByteSize, CertificateName, EntryPointName, HashSource,
+        InvalidValue, Label, ListenAddress, Percentage, RouteName, Scheme, ServiceName, Weight,
     },
 };
 
@@ -29,8 +34,6 @@ pub struct InvalidResource {
     /// Why.
     pub message: String,
 }
-
-pub(super) type Decoded<T> = Result<T, String>;
 
 pub(super) struct Decoder<'a> {
     pub(super) set: &'a ResourceSet,
@@ -92,11 +95,19 @@ impl Decoder<'_> {
         let mut dangling = Vec::new();
         let config = &self.config;
         for (name, service) in &config.services {
-            for backend in &service.backends {
+            let key = || ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
+            for backend in service.members().chain(slots(&service.traffic_management)) {
                 if !config.backends.contains_key(backend) {
-                    let key = ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
-                    dangling.push((key, format!("there is no backend `{backend}`")));
+                    dangling.push((key(), format!("there is no backend `{backend}`")));
                 }
+            }
+            for other in service.others() {
+                if !config.services.contains_key(other) {
+                    dangling.push((key(), format!("there is no service `{other}`")));
+                }
+            }
+            if let Some(fault) = crate::parse::endless(&config.services, name) {
+                dangling.push((key(), fault));
             }
         }
         for (name, entry_point) in &config.entry_points {
@@ -112,6 +123,12 @@ impl Decoder<'_> {
             let key = || ResourceKey { kind: ResourceKind::Route, name: name.to_arc() };
             if !config.services.contains_key(&route.service) {
                 dangling.push((key(), format!("there is no service `{}`", route.service)));
+            }
+            let traffic = route.traffic_management.as_deref();
+            let named =
+                traffic.into_iter().flat_map(|traffic| traffic.canaries().chain(slots(traffic)));
+            for backend in named.filter(|backend| !config.backends.contains_key(*backend)) {
+                dangling.push((key(), format!("there is no backend `{backend}`")));
             }
             for entry_point in &route.entry_points {
                 if !config.entry_points.contains_key(entry_point) {
@@ -146,36 +163,9 @@ fn object<N: Ord, M: Message + Default, T>(
     Ok(())
 }
 
-pub(super) fn text(error: impl fmt::Display) -> String {
-    error.to_string()
-}
-
-/// A duration off the wire, within the bounds that documents have.
-fn duration(field: &str, millis: u64) -> Decoded<Duration> {
-    Duration::parse(&format!("{millis}ms")).map_err(|error| format!("{field}: {error}"))
-}
-
-/// A duration that must not be zero.
-pub(super) fn positive(field: &str, millis: u64) -> Decoded<Duration> {
-    if millis == 0 { Err(format!("{field}: it is zero")) } else { duration(field, millis) }
-}
-
-fn names<N>(
-    list: &[String],
-    parse: impl Fn(&str) -> Result<N, InvalidValue>,
-    field: &str,
-) -> Decoded<Vec<N>> {
-    if list.is_empty() {
-        return Err(format!("{field}: it is empty"));
-    }
-    list.iter().map(|name| parse(name).map_err(text)).collect()
-}
-
-pub(super) fn small(field: &str, number: u32) -> Decoded<u16> {
-    match u16::try_from(number) {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("{field}: {number} is out of range")),
-    }
+/// The backends of both slots.
+fn slots(traffic: &TrafficManagement) -> impl Iterator<Item = &BackendName> {
+    traffic.blue_green.iter().flat_map(|made| made.blue.iter().chain(&made.green))
 }
 
 fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
@@ -209,6 +199,7 @@ fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
             max_time: duration("connection time", message.max_connection_time_ms)?,
         },
         trusted_ips: trusted.map_err(text)?,
+        overload: message.overload.map(resilience::overload).transpose()?,
     })
 }
 
@@ -218,7 +209,12 @@ fn backend(message: v1::Backend) -> Decoded<Backend> {
     if url.scheme() != Scheme::Http || !url.path().is_empty() {
         return Err(format!("this version does not speak to `{url}`"));
     }
+    let zone = (!message.zone.is_empty()).then(|| Label::parse(&message.zone).map_err(text));
+    let priority = u8::try_from(message.priority)
+        .map_err(|_| format!("priority: {} is out of range", message.priority))?;
     Ok(Backend {
+        zone: zone.transpose()?,
+        priority,
         url,
         weight: weight.ok_or_else(|| format!("weight: {} is out of range", message.weight))?,
         admin_state: match v1::AdminState::try_from(message.admin_state) {
@@ -234,10 +230,29 @@ fn service(message: v1::Service) -> Decoded<Service> {
     let strategy = match message.strategy.as_str() {
         "round_robin" => Strategy::RoundRobin,
         "p2c" => Strategy::P2c,
+        "peak_ewma" => Strategy::PeakEwma,
+        "least_requests" => Strategy::LeastRequests,
+        "hash" => Strategy::Hash(HashSource::parse(&message.hash_on).map_err(text)?),
         other => return Err(format!("this version does not run the strategy `{other}`")),
     };
+    let weighted = message.weighted.into_iter().map(resilience::weighted);
+    let weighted = weighted.collect::<Decoded<Vec<_>>>()?;
+    let backends = match (message.backends.as_slice(), weighted.is_empty()) {
+        ([], false) => Vec::new(),
+        (listed, _) => backend_names(listed, "backends")?,
+    };
+    let traffic_management =
+        message.traffic_management.map(traffic_management::decode).transpose()?;
+    let panic = message.panic_threshold;
     Ok(Service {
-        backends: names(&message.backends, BackendName::parse, "backends")?,
+        backends,
+        weighted,
+        failover: message.failover.map(resilience::failover).transpose()?,
+        slow_start: duration("slow start", message.slow_start_ms)?,
+        panic_threshold: share("panic threshold", panic, Percentage::of_millionths)?,
+        outlier_detection: message.outlier_detection.map(resilience::outliers).transpose()?,
+        retry: message.retry.map(resilience::retry).transpose()?,
+        traffic_management: traffic_management.map(Arc::new).unwrap_or_default(),
         strategy,
         health_check: message.health_check.map(health_check::decode).transpose()?,
         timeouts: ServiceTimeouts {
@@ -252,6 +267,10 @@ fn service(message: v1::Service) -> Decoded<Service> {
         pool: Pool {
             max_idle: message.pool_max_idle,
             idle_timeout: positive("pool idle time-out", message.pool_idle_timeout_ms)?,
+            max_connections: message.pool_max_connections,
+            max_pending_requests: message.pool_max_pending_requests,
+            queue_timeout: positive("queue time-out", message.pool_queue_timeout_ms)?,
+            max_lifetime: duration("connection age", message.pool_max_lifetime_ms)?,
         },
         pass_host_header: message.pass_host_header,
     })
@@ -263,6 +282,9 @@ fn route(message: v1::Route) -> Decoded<Route> {
     })?;
     let timeout =
         |field: &str, millis: Option<u64>| millis.map(|millis| duration(field, millis)).transpose();
+    let in_flight = message.in_flight.into_iter().map(resilience::in_flight);
+    let traffic_management =
+        message.traffic_management.map(traffic_management::decode).transpose()?;
     Ok(Route {
         rule: Arc::new(rule),
         entry_points: names(&message.entry_points, EntryPointName::parse, "entry points")?,
@@ -277,6 +299,9 @@ fn route(message: v1::Route) -> Decoded<Route> {
             idle: timeout("idle time-out", message.idle_timeout_ms)?,
             total: timeout("total time-out", message.total_timeout_ms)?,
         },
+        in_flight: in_flight.collect::<Decoded<_>>()?,
+        retry: message.retry.map(resilience::retry).transpose()?,
+        traffic_management: traffic_management.map(Arc::new),
     })
 }
 

@@ -6,12 +6,12 @@ use lb_proto::v1;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::decode::{Decoded, positive, small, text};
+use super::read::{Decoded, positive, small, statuses, text};
 use crate::{
     config::{GrpcProbe, HealthCheck, HttpProbe, Probe},
     document::HeaderValue,
     rule::{HeaderName, MethodName},
-    value::{Pattern, StatusRange},
+    value::Pattern,
 };
 
 pub(super) fn encode(check: &HealthCheck) -> v1::HealthCheck {
@@ -116,11 +116,7 @@ fn probe(message: v1::health_check::Probe) -> Decoded<Probe> {
     if !HttpProbe::is_method(&method) {
         return Err(format!("a check cannot ask with {}", method.as_str()));
     }
-    let status: Vec<_> = message
-        .status
-        .iter()
-        .map(|range| StatusRange::parse(range).map_err(text))
-        .collect::<Decoded<_>>()?;
+    let status = statuses(&message.status)?;
     if status.is_empty() {
         return Err("no status passes".to_owned());
     }

@@ -3,7 +3,7 @@
 //! [`handler`] finds the route and the backend for both fronts, [`outgoing`] writes the request
 //! as the backend gets it, [`answer`] the response as a client over HTTP/1 gets it and [`http2`]
 //! the same for HTTP/2. [`exchange`] follows a request to its end, [`upgrade`] carries what
-//! becomes a tunnel. Whatever fails comes back as a [`lb_http::Reason`], which [`answer`] and
+//! becomes a tunnel, [`mirror`] sends copies to others. Whatever fails comes back as a [`lb_http::Reason`], which [`answer`] and
 //! [`http2`] turn into a response; [`rescue`] says what becomes of the connection.
 
 pub mod answer;
@@ -11,6 +11,7 @@ pub mod client;
 pub mod exchange;
 pub mod handler;
 pub mod http2;
+pub mod mirror;
 pub mod outgoing;
 pub mod rescue;
 pub mod target;

@@ -10,8 +10,12 @@ use lb_routing::{RouteEntry, RouteTable};
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::{ServerConfig, sign::CertifiedKey};
 
-use super::compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget};
+use super::{
+    compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget},
+    mirrors::Mirrors,
+};
 use crate::{
+    proxy::mirror::Budget,
     stats::EntryPointState,
     tls::{resolver::CertificateSet, showing},
 };
@@ -23,6 +27,8 @@ pub struct CompileContext {
     pub(crate) fallback: Arc<CertifiedKey>,
     /// How TLS is spoken where nothing else is said.
     pub(crate) tls: Arc<ServerConfig>,
+    /// What copies of requests may take.
+    pub(crate) copies: Arc<Budget>,
 }
 
 /// The kind of object that a fault is in.
@@ -71,7 +77,9 @@ pub fn compile(
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
     let clusters = clusters(config, previous, context, &mut faults);
-    let (routes, mut entries) = routes(config, &clusters, previous, context, &mut faults);
+    let mut mirrors = Mirrors::new(previous, context);
+    let (routes, mut entries) =
+        routes(config, (&clusters, &mut mirrors), previous, context, &mut faults);
     let certificates = certificates(config, previous, context, &mut faults);
     let entry_points = config
         .entry_points
@@ -97,6 +105,7 @@ pub fn compile(
         entry_points,
         routes,
         clusters,
+        mirrors: mirrors.built,
         certificates: Arc::new(certificates),
     })
 }
@@ -172,7 +181,7 @@ type Entries = BTreeMap<Arc<str>, Vec<RouteEntry<usize>>>;
 
 fn routes(
     config: &Config,
-    clusters: &[Arc<Cluster>],
+    (clusters, mirrors): (&[Arc<Cluster>], &mut Mirrors<'_>),
     previous: Option<&CompiledSnapshot>,
     context: &CompileContext,
     faults: &mut Vec<CompileError>,
@@ -197,6 +206,10 @@ fn routes(
                 || Arc::new(PerWorker::new(context.workers)),
                 |target| Arc::clone(&target.counters),
             );
+        let mirror = mirrors.of(name, route, service).unwrap_or_else(|error| {
+            fault(error.to_string());
+            None
+        });
         for entry_point in &route.entry_points {
             if !config.entry_points.contains_key(entry_point) {
                 fault(format!("entry point `{entry_point}` is not configured"));
@@ -214,6 +227,7 @@ fn routes(
             cluster,
             limits: limits(service, route),
             pass_host_header: service.pass_host_header,
+            mirror,
             counters,
         });
     }

@@ -12,6 +12,7 @@ use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::ServerConfig;
 
 use crate::{
+    proxy::mirror::Mirror,
     stats::{EntryPointState, RouteCounters},
     tls::resolver::CertificateSet,
 };
@@ -23,6 +24,8 @@ pub struct CompiledSnapshot {
     pub(crate) entry_points: Vec<CompiledEntryPoint>,
     pub(crate) routes: Vec<RouteTarget>,
     pub(crate) clusters: Vec<Arc<Cluster>>,
+    /// What copies of requests go where; routes name theirs by its place.
+    pub(crate) mirrors: Vec<Arc<Mirror>>,
     pub(crate) certificates: Arc<CertificateSet>,
 }
 
@@ -45,6 +48,8 @@ pub struct RouteTarget {
     pub(crate) cluster: usize,
     pub(crate) limits: RouteLimits,
     pub(crate) pass_host_header: bool,
+    /// An index into the snapshot's mirrors.
+    pub(crate) mirror: Option<usize>,
     pub(crate) counters: Arc<PerWorker<RouteCounters>>,
 }
 
@@ -67,6 +72,7 @@ impl CompiledSnapshot {
             entry_points: Vec::new(),
             routes: Vec::new(),
             clusters: Vec::new(),
+            mirrors: Vec::new(),
             certificates,
         }
     }

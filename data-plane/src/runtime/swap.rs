@@ -26,7 +26,7 @@ use super::{
 use crate::{
     drain::Stage,
     listener,
-    stats::{EntryPointState, ListenerStats, RouteStats, RuntimeStats, reasons},
+    stats::{EntryPointState, ListenerStats, MirrorStats, RouteStats, RuntimeStats, reasons},
     tls::{
         resolver::{CertificateResolver, CertificateSet, InvalidKey, self_signed},
         server_config,
@@ -126,7 +126,8 @@ impl Runtime {
         let certificates = Arc::new(CertificateSet::empty(&fallback));
         let resolver = Arc::new(CertificateResolver::new(Arc::clone(&certificates)));
         let tls = Arc::new(server_config(Arc::clone(&resolver))?);
-        let context = CompileContext { workers, fallback, tls: Arc::clone(&tls) };
+        let copies = Arc::default();
+        let context = CompileContext { workers, fallback, tls: Arc::clone(&tls), copies };
         let empty = CompiledSnapshot::empty(certificates);
         let shared = Arc::new(Shared::new(empty, tls, workers));
         let workers = (0..workers)
@@ -338,6 +339,7 @@ impl RuntimeHandle {
                 &entry_point.state,
             )
         });
+        let targets = snapshot.mirrors.iter().flat_map(|mirror| mirror.targets());
         RuntimeStats {
             version: snapshot.version,
             routes: routes.collect(),
@@ -345,6 +347,8 @@ impl RuntimeHandle {
                 .map(|member| member.endpoint.stats(member.weight, member.admin_state))
                 .collect(),
             listeners: listeners.collect(),
+            mirrors: targets.map(|target| MirrorStats::of(target)).collect(),
+            copies: snapshot.mirrors.first().map_or(0, |mirror| mirror.budget().copies()),
             reasons: self.reasons(),
         }
     }

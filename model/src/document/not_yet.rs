@@ -10,7 +10,6 @@ const LIST: &[(&str, &str)] = &[
     ("TrafficManagement", "session_stickiness"),
     ("TrafficManagement", "blue_green"),
     ("TrafficManagement", "canary"),
-    ("TrafficManagement", "traffic_mirroring"),
     ("TrafficManagement", "circuit_breaker"),
     ("Service", "hash_on"),
     ("Service", "flush_interval"),

@@ -15,6 +15,7 @@ use crate::{
         answer::{self, Terms},
         exchange::Exchange,
         handler::{Asked, accept},
+        mirror::{self, Waiting},
         outgoing::{Outline, write_head},
         rescue::Refusal,
         target::Target,
@@ -30,6 +31,8 @@ struct Prepared {
     limits: RouteLimits,
     /// Whether the client asks to switch protocols.
     upgrades: bool,
+    /// Copies that the answer waits for.
+    waiting: Option<Waiting>,
 }
 
 impl<S: Transport> Http1<S> {
@@ -39,12 +42,13 @@ impl<S: Transport> Http1<S> {
         self.length = head.body();
         self.incoming.expect(self.length);
         self.uploaded = 0;
-        let Prepared { mut exchange, limits, upgrades } = match self.prepare(head, outgoing) {
-            Ok(prepared) => prepared,
-            Err(refusal) => {
-                return self.refuse(head, refusal).await;
-            }
-        };
+        let Prepared { mut exchange, limits, upgrades, waiting } =
+            match self.prepare(head, outgoing) {
+                Ok(prepared) => prepared,
+                Err(refusal) => {
+                    return self.refuse(head, refusal).await;
+                }
+            };
         let endpoint = Rc::clone(exchange.endpoint());
         let deadline = limits.total.map(|total| exchange.start() + total);
         let mut clock = std::mem::take(&mut self.backend_clock);
@@ -82,6 +86,10 @@ impl<S: Transport> Http1<S> {
             }
             return self.switch(exchange, connection, limits.idle).await;
         }
+        // Copies of a body that the backend did not wait for might wait for it for long.
+        if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
+            waiting.wait(self, &mut clock, deadline).await;
+        }
         let transfer = self.begin_answer(head, connection, exchange, limits, clock);
         self.carry(transfer).await
     }
@@ -114,22 +122,25 @@ impl<S: Transport> Http1<S> {
         } else {
             Some(exchange.endpoint().endpoint().authority().as_bytes())
         };
+        let outline = Outline {
+            asked: &asked,
+            path: &accepted.path,
+            host,
+            authority,
+            forwarded: &entry.forwarded,
+            nominates: head.nominates(),
+            has_length: head.has_length(),
+            upgrade,
+            expects_continue: self.expects_continue,
+        };
         outgoing.clear();
-        write_head(
-            outgoing,
-            &Outline {
-                asked: &asked,
-                path: &accepted.path,
-                host,
-                authority,
-                forwarded: &entry.forwarded,
-                nominates: head.nominates(),
-                has_length: head.has_length(),
-                upgrade,
-                expects_continue: self.expects_continue,
-            },
-        );
-        Ok(Prepared { limits: route.limits, upgrades: upgrade.is_some(), exchange })
+        write_head(outgoing, &outline);
+        let mut waiting = None;
+        if let Some(copies) = mirror::begin(&exchange, &outline) {
+            self.tee = copies.tee.map(Box::new);
+            waiting = copies.waiting;
+        }
+        Ok(Prepared { limits: route.limits, upgrades: upgrade.is_some(), exchange, waiting })
     }
 
     /// Puts the response head together and decides what becomes of the connection.

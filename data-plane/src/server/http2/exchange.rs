@@ -26,6 +26,7 @@ use crate::{
         exchange::Exchange,
         handler::{Asked, accept},
         http2::{write_head, write_refusal},
+        mirror::{self, Waiting},
         outgoing::{self, Outline},
         target::Target,
     },
@@ -94,7 +95,7 @@ async fn answer(
         let clocks = Clocks { client: upload.clock, backend };
         Answered::Refused(Refused { reason, is_head, clocks })
     };
-    let (mut exchange, limits) = match prepare(&mut upload, head, outgoing) {
+    let (mut exchange, limits, waiting) = match prepare(&mut upload, head, outgoing) {
         Ok(prepared) => prepared,
         Err(reason) => return refused(reason, upload, backend),
     };
@@ -119,6 +120,10 @@ async fn answer(
         exchange.fail(Reason::UpstreamInvalid);
         return refused(Reason::UpstreamInvalid, upload, backend);
     }
+    // Copies of a body that the backend did not wait for might wait for it for long.
+    if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
+        waiting.wait(&mut upload, &mut backend, deadline).await;
+    }
     exchange.respond(response.status);
     let is_whole = response.body(&head.method) == BodyLength::Empty;
     stream.answer(response.status, is_whole, |writer| write_head(writer, response));
@@ -141,7 +146,7 @@ fn prepare(
     upload: &mut Upload,
     head: &RequestHead,
     out: &mut Vec<u8>,
-) -> Result<(Exchange, RouteLimits), Reason> {
+) -> Result<(Exchange, RouteLimits, Option<Waiting>), Reason> {
     let client = &upload.stream.shared.client;
     let ticket = client.begin();
     let asked = Asked {
@@ -158,27 +163,30 @@ fn prepare(
     upload.pause = entry.body_pause;
     upload.expects_continue = upload.length != BodyLength::Empty && head.expects_continue();
     let host = accepted.host.authority.map(str::as_bytes);
-    outgoing::write_head(
-        out,
-        &Outline {
-            asked: &asked,
-            path: &accepted.path,
-            host,
-            authority: if route.pass_host_header {
-                host
-            } else {
-                Some(exchange.endpoint().endpoint().authority().as_bytes())
-            },
-            forwarded: &entry.forwarded,
-            // `connection` is no field of HTTP/2.
-            nominates: false,
-            has_length: head.fields.has(Known::ContentLength),
-            upgrade: None,
-            expects_continue: upload.expects_continue,
+    let outline = Outline {
+        asked: &asked,
+        path: &accepted.path,
+        host,
+        authority: if route.pass_host_header {
+            host
+        } else {
+            Some(exchange.endpoint().endpoint().authority().as_bytes())
         },
-    );
+        forwarded: &entry.forwarded,
+        // `connection` is no field of HTTP/2.
+        nominates: false,
+        has_length: head.fields.has(Known::ContentLength),
+        upgrade: None,
+        expects_continue: upload.expects_continue,
+    };
+    outgoing::write_head(out, &outline);
     let limits = route.limits;
-    Ok((exchange, limits))
+    let mut waiting = None;
+    if let Some(copies) = mirror::begin(&exchange, &outline) {
+        upload.tee = copies.tee.map(Box::new);
+        waiting = copies.waiting;
+    }
+    Ok((exchange, limits, waiting))
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the

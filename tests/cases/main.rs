@@ -31,6 +31,7 @@ mod http2;
 mod identity;
 mod lbctl;
 mod log_level;
+mod mirroring;
 mod operators;
 mod overrides;
 mod partition;

@@ -32,7 +32,7 @@ pub use self::{
     counters::{Outcome, TargetCounters},
     waiting::Waiting,
 };
-use self::{copy::Sending, sampler::Sampler};
+use self::{budget::Allowance, copy::Sending, sampler::Sampler};
 use crate::proxy::{
     exchange::Exchange,
     handler::Asked,
@@ -74,6 +74,7 @@ pub struct Target {
     spec: MirrorTarget,
     name: Arc<str>,
     endpoint: Arc<Endpoint>,
+    allowance: Allowance,
     counters: Arc<PerWorker<TargetCounters>>,
 }
 
@@ -158,6 +159,7 @@ impl Target {
         Ok(Self {
             counters: counters.unwrap_or_else(|| Arc::new(PerWorker::new(workers))),
             endpoint: Arc::new(endpoint),
+            allowance: previous.map(|previous| previous.allowance.share()).unwrap_or_default(),
             spec: spec.clone(),
             name,
         })
@@ -232,7 +234,7 @@ impl LocalMirror {
                 target.counters.of(worker).count(Outcome::TooLarge);
                 continue;
             }
-            let Some(slot) = budget.copy() else {
+            let Some(slot) = budget.copy(&target.allowance) else {
                 target.counters.of(worker).count(Outcome::Dropped);
                 continue;
             };

@@ -96,6 +96,8 @@ impl Reporter {
                 requests: counts.requests,
                 failures: counts.connect_errors + counts.timeouts + counts.resets + counts.invalid,
                 admin_state: lb_model::wire::admin_state(backend.admin_state).into(),
+                server_errors: counts.server_errors,
+                ..BackendReport::default()
             }
         });
         let routes = routes.into_iter().map(|route| RouteReport {
@@ -111,6 +113,7 @@ impl Reporter {
             routes: routes.collect(),
             open_connections: listeners.iter().map(|listener| listener.open).sum(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
+            ..ReportBatch::default()
         }
     }
 }

@@ -29,7 +29,10 @@ use self::{
     window::{Tally, Window},
     word::{Phase, Word},
 };
-use crate::counters::PerWorker;
+use crate::{
+    counters::PerWorker,
+    epoch::{Epoch, whole_millis},
+};
 
 /// When a breaker opens and closes. A zero counts as a one, and a window below 10 ms as 10 ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +127,7 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Breaker {
     settings: Settings,
-    start: Instant,
+    epoch: Epoch,
     word: AtomicU64,
     workers: PerWorker<Window>,
     /// For summaries: milliseconds from the start.
@@ -138,7 +141,7 @@ impl Breaker {
     pub fn new(settings: Settings, workers: usize, now: Instant) -> Self {
         Self {
             settings,
-            start: now,
+            epoch: Epoch::new(now),
             word: AtomicU64::new(Word::CLOSED.0),
             workers: PerWorker::new(workers),
             opened_at: AtomicU64::new(0),
@@ -156,7 +159,7 @@ impl Breaker {
     pub fn allows(&self, now: Instant) -> bool {
         match self.word().phase() {
             Phase::Closed => true,
-            Phase::Open { until } => self.millis(now) >= until,
+            Phase::Open { until } => self.epoch.millis(now) >= until,
             Phase::HalfOpen { probes, .. } => probes < self.probes(),
         }
     }
@@ -170,7 +173,7 @@ impl Breaker {
                 Phase::Closed => {
                     return Some(Permit { generation, is_probe: false, is_first: false });
                 }
-                Phase::Open { until } if self.millis(now) >= until => (
+                Phase::Open { until } if self.epoch.millis(now) >= until => (
                     word.transition(Phase::HalfOpen { probes: 1, successes: 0 }, word.level()),
                     true,
                 ),
@@ -255,18 +258,18 @@ impl Breaker {
             State::Closed => self.tally(word, now),
             State::Open | State::HalfOpen => Tally::default(),
         };
-        let opened_at = Duration::from_millis(self.opened_at.load(Ordering::Relaxed));
         let next_attempt = match word.phase() {
-            Phase::Open { until } if state == State::Open => {
-                self.start.checked_add(Duration::from_millis(until))
-            }
+            Phase::Open { until } if state == State::Open => self.epoch.instant(until),
             _ => None,
         };
         Summary {
             state,
             requests: tally.requests,
             failures: tally.failures,
-            opened_at: (state != State::Closed).then(|| self.start + opened_at),
+            opened_at: self
+                .epoch
+                .instant(self.opened_at.load(Ordering::Relaxed))
+                .filter(|_| state != State::Closed),
             next_attempt,
             opened: self.opened.load(Ordering::Relaxed),
         }
@@ -275,7 +278,7 @@ impl Breaker {
     fn state_of(&self, word: Word, now: Instant) -> State {
         match word.phase() {
             Phase::Closed => State::Closed,
-            Phase::Open { until } if self.millis(now) < until => State::Open,
+            Phase::Open { until } if self.epoch.millis(now) < until => State::Open,
             Phase::Open { .. } | Phase::HalfOpen { .. } => State::HalfOpen,
         }
     }
@@ -326,7 +329,7 @@ impl Breaker {
             Some(max) => first.saturating_mul(1 << level.min(Word::MAX_LEVEL)).min(max).max(first),
             None => first,
         };
-        let until = self.millis(now).saturating_add(whole_millis(timeout));
+        let until = self.epoch.millis(now).saturating_add(whole_millis(timeout));
         word.transition(Phase::Open { until }, level)
     }
 
@@ -339,7 +342,7 @@ impl Breaker {
             Phase::Closed => Transition::Closed,
             Phase::HalfOpen { .. } => Transition::HalfOpened,
             Phase::Open { .. } => {
-                self.opened_at.store(self.millis(now), Ordering::Relaxed);
+                self.opened_at.store(self.epoch.millis(now), Ordering::Relaxed);
                 self.opened.fetch_add(1, Ordering::Relaxed);
                 Transition::Opened
             }
@@ -361,19 +364,10 @@ impl Breaker {
             .map_err(Word)
     }
 
-    fn millis(&self, now: Instant) -> u64 {
-        whole_millis(now.saturating_duration_since(self.start))
-    }
-
     /// The number of the tenth of a window in which `now` lies.
     fn step(&self, now: Instant) -> u64 {
-        self.millis(now) / (whole_millis(self.settings.window) / window::STEPS).max(1)
+        self.epoch.millis(now) / (whole_millis(self.settings.window) / window::STEPS).max(1)
     }
-}
-
-/// Cheaper than `as_millis`, which divides 128 bits.
-const fn whole_millis(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000).saturating_add(duration.subsec_millis() as u64)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub struct Choice {
 
 impl Choice {
     /// Whether the member may be chosen. At least one of those looked at may.
-    pub const fn admits(self, member: &Member) -> bool {
+    pub const fn admits(self, member: Member) -> bool {
         member.takes_part()
             && member.priority == self.priority
             && (self.is_panic || member.is_eligible)
@@ -55,7 +55,7 @@ impl Choice {
 }
 
 impl Member {
-    const fn takes_part(&self) -> bool {
+    const fn takes_part(self) -> bool {
         self.is_enabled && self.weight > 0
     }
 }

@@ -15,14 +15,17 @@ pub mod cluster;
 pub mod connect;
 pub mod counters;
 pub mod endpoint;
+mod epoch;
 pub mod h1;
 pub mod hash;
 pub mod health;
 pub mod levels;
+pub mod outlier;
 pub mod pool;
 pub mod retry_budget;
 pub mod slow_start;
 pub mod split;
+pub mod sticky;
 
 pub use cluster::{Cluster, LocalCluster, Member, MissingBackend};
 pub use counters::{BackendCounts, Counter, Counters, PerWorker};

@@ -11,7 +11,7 @@
 use tokio::time::Instant;
 
 /// How long payments are good for, in seconds.
-const WINDOW: usize = 10;
+const WINDOW: u8 = 10;
 /// What a retry takes: payments are in hundredths of one.
 const RETRY: i64 = 100;
 
@@ -37,7 +37,7 @@ pub struct RetryBudget {
     start: Instant,
     /// What came in less what went out in each of the last seconds, each in the place of its
     /// number modulo their count.
-    seconds: [i64; WINDOW],
+    seconds: [i64; WINDOW as usize],
     /// The last second with a place, counted from the start.
     second: u64,
 }
@@ -45,7 +45,7 @@ pub struct RetryBudget {
 impl RetryBudget {
     /// A budget that nothing was paid into.
     pub const fn new(settings: Settings, now: Instant) -> Self {
-        Self { settings, start: now, seconds: [0; WINDOW], second: 0 }
+        Self { settings, start: now, seconds: [0; WINDOW as usize], second: 0 }
     }
 
     /// The limits.
@@ -81,7 +81,7 @@ impl RetryBudget {
     }
 
     fn balance(&self) -> i64 {
-        let free = i64::from(self.settings.min_per_second) * WINDOW as i64 * RETRY;
+        let free = i64::from(self.settings.min_per_second) * i64::from(WINDOW) * RETRY;
         self.seconds.iter().sum::<i64>() + free
     }
 
@@ -89,12 +89,12 @@ impl RetryBudget {
     /// stands still.
     fn turn_to(&mut self, now: Instant) -> &mut i64 {
         let second = now.saturating_duration_since(self.start).as_secs().max(self.second);
-        let passed = (second - self.second).min(WINDOW as u64);
+        let passed = (second - self.second).min(u64::from(WINDOW));
         for over in 0..passed {
-            self.seconds[((second - over) % WINDOW as u64) as usize] = 0;
+            self.seconds[((second - over) % u64::from(WINDOW)) as usize] = 0;
         }
         self.second = second;
-        &mut self.seconds[(second % WINDOW as u64) as usize]
+        &mut self.seconds[(second % u64::from(WINDOW)) as usize]
     }
 }
 

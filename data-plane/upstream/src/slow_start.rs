@@ -46,8 +46,10 @@ impl Settings {
 /// By how much to multiply the weights of a service of which `largest` is the largest, so that
 /// parts of them can be told apart: 100, or as much as fits.
 pub const fn room(largest: u16) -> u16 {
-    let fits = if largest == 0 { u16::MAX } else { u16::MAX / largest };
-    if fits < 100 { fits } else { 100 }
+    match u16::MAX.checked_div(largest) {
+        Some(fits) if fits < 100 => fits,
+        _ => 100,
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +59,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Settings =
-        Settings { window: Duration::from_secs(60), aggression: 1.0, min_weight_percent: 10 };
+        Settings { window: Duration::from_mins(1), aggression: 1.0, min_weight_percent: 10 };
 
     fn shares(settings: Settings) -> Vec<u16> {
         [0, 3, 15, 30, 59, 60, 1_000]

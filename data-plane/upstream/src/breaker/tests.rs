@@ -321,7 +321,7 @@ impl Model {
         (requests, failures as u64)
     }
 
-    fn open(&mut self, now: u64) -> Option<Transition> {
+    fn open(&mut self, now: u64) -> Transition {
         let mut timeout = self.settings.recovery_timeout;
         if let Some(max) = self.settings.max_recovery_timeout {
             timeout = (timeout * 2_u32.pow(self.failed_probes)).min(max);
@@ -330,7 +330,7 @@ impl Model {
         self.until = now + timeout.as_millis() as u64;
         self.generation += 1;
         self.opened += 1;
-        Some(Transition::Opened)
+        Transition::Opened
     }
 
     fn close(&mut self) -> Option<Transition> {
@@ -347,18 +347,18 @@ impl Model {
             return None;
         }
         match (self.state, outcome) {
-            (State::Closed, Outcome::Undecided) => None,
+            (State::Closed, Outcome::Undecided) | (State::Open, _) => None,
             (State::Closed, _) => {
                 let failed = outcome == Outcome::Failure;
                 self.ends.push((now, failed));
                 let (requests, failures) = self.tally(now);
                 let is_too_much = failures >= u64::from(self.settings.failure_threshold)
                     && requests >= u64::from(self.settings.request_volume_threshold);
-                if failed && is_too_much { self.open(now) } else { None }
+                (failed && is_too_much).then(|| self.open(now))
             }
             (State::HalfOpen, Outcome::Failure) => {
                 self.failed_probes += 1;
-                self.open(now)
+                Some(self.open(now))
             }
             (State::HalfOpen, _) => {
                 self.probes -= 1;
@@ -366,7 +366,6 @@ impl Model {
                 let is_enough = self.successes >= self.settings.success_threshold;
                 if is_enough { self.close() } else { None }
             }
-            (State::Open, _) => None,
         }
     }
 }

@@ -18,7 +18,7 @@ fn level(priority: u8, well: usize, all: usize) -> Vec<Member> {
 /// The percentage of requests that each level gets.
 fn shares(settings: Settings, levels: &[Vec<Member>]) -> Vec<u32> {
     let members = levels.concat();
-    let mut taken = BTreeMap::from_iter(members.iter().map(|member| (member.priority, 0)));
+    let mut taken: BTreeMap<_, _> = members.iter().map(|member| (member.priority, 0)).collect();
     for n in 0..10_000_u64 {
         let draw = ((n << 32) / 10_000) as u32;
         if let Some(choice) = choose(settings, &members, draw) {
@@ -30,7 +30,7 @@ fn shares(settings: Settings, levels: &[Vec<Member>]) -> Vec<u32> {
 
 fn admitted(settings: Settings, members: &[Member]) -> Vec<usize> {
     let Some(choice) = choose(settings, members, 0) else { return vec![] };
-    (0..members.len()).filter(|n| choice.admits(&members[*n])).collect()
+    (0..members.len()).filter(|n| choice.admits(members[*n])).collect()
 }
 
 #[test]
@@ -137,8 +137,8 @@ proptest! {
         let choice = choose(settings, &members, draw);
         prop_assert_eq!(choice.is_some(), may_be);
         if let Some(choice) = choice {
-            prop_assert!(members.iter().any(|member| choice.admits(member)));
-            for member in members.iter().filter(|member| choice.admits(member)) {
+            prop_assert!(members.iter().any(|member| choice.admits(*member)));
+            for member in members.iter().filter(|member| choice.admits(**member)) {
                 prop_assert!(takes_part(&member));
                 prop_assert!(member.is_eligible || choice.is_panic);
                 prop_assert!(!choice.is_panic || panic_threshold > 0);

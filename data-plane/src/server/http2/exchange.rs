@@ -41,6 +41,7 @@ struct Refused {
 }
 
 /// What has come of a request.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once, and a box would be allocated")]
 enum Answered {
     Whole(Clocks, Exchange, Box<lb_upstream::Connection>),
     Body(Transfer, Exchange),

@@ -426,8 +426,9 @@ impl LocalCluster {
 #[cfg(test)]
 mod tests {
     use lb_model::{
-        config::HealthCheck,
-        value::{BackendUrl, Duration, Weight},
+        config::{HealthCheck, HttpProbe, Probe},
+        rule::MethodName,
+        value::{BackendUrl, Duration, StatusRange, Weight},
     };
 
     use super::*;
@@ -495,8 +496,19 @@ mod tests {
     fn service(names: &[&str], check: Option<&str>) -> Arc<Service> {
         Arc::new(Service {
             health_check: check.map(|path| HealthCheck {
-                path: path.into(),
+                probe: Probe::Http(HttpProbe {
+                    path: path.into(),
+                    method: MethodName::get(),
+                    headers: vec![],
+                    status: vec![StatusRange::parse("2xx").unwrap()],
+                    body: None,
+                }),
+                port: None,
+                host: None,
+                tls: None,
+                authorities: vec![],
                 interval: Duration::from_secs(5),
+                unhealthy_interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(1),
                 healthy_threshold: 2,
                 unhealthy_threshold: 3,

@@ -8,18 +8,20 @@ mod certificate;
 mod entry_point;
 mod jwt;
 mod middleware;
+mod objects;
 mod policies;
 mod route;
 mod service;
 mod traffic_management;
 mod waf;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 pub use certificate::{Certificate, InvalidCertificate, PublicNames};
 pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
 pub use jwt::{Algorithm, DefaultPolicy, Jwt, Need, PathRule, TokenKey, TokenSource};
 pub use middleware::{Cors, Encoding, Headers, Middleware, RedirectScheme, Retry, RetryOn};
+pub use objects::{Changes, Objects};
 pub use policies::{Balancing, Fail, Grpc, Plugin, Policies, RoutePolicy, ServicePolicy};
 pub use route::{Route, RouteTimeouts};
 pub use service::{AdminState, Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
@@ -36,9 +38,6 @@ use crate::{
     Diagnostics,
     value::{BackendName, CertificateName, EntryPointName, Labels, RouteName, ServiceName},
 };
-
-/// Objects of one kind by name. Shared, so that a new configuration reuses what did not change.
-pub type Objects<N, T> = BTreeMap<N, Arc<T>>;
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -58,6 +57,18 @@ pub struct Config {
     pub placement: BTreeMap<EntryPointName, Labels>,
     /// What is decided about requests beside their route. This does not travel yet.
     pub policies: Policies,
+}
+
+impl Config {
+    /// Takes over from `before` every object that is equal to its own, so that whoever compares
+    /// the two later looks at what differs only.
+    pub fn share(&mut self, before: &Self) {
+        self.entry_points.share(&before.entry_points);
+        self.backends.share(&before.backends);
+        self.services.share(&before.services);
+        self.routes.share(&before.routes);
+        self.certificates.share(&before.certificates);
+    }
 }
 
 /// A configuration and what deserves a second look in it.

@@ -1,7 +1,7 @@
 //! What is done to requests on their way.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     sync::Arc,
 };
 
@@ -41,7 +41,7 @@ impl Faults<'_> {
                 known: names.map(|name| name.value.as_str()).collect(),
             },
         };
-        let mut made: Objects<_, _> = BTreeMap::new();
+        let mut made: Objects<_, _> = Objects::new();
         for (name, written) in document.middlewares.iter().flatten() {
             self.path = vec!["middlewares".to_owned(), name.value.to_string()];
             if !self.is_one(name, written) {

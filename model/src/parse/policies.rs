@@ -5,7 +5,7 @@
 //! it names backends, so it is for the services that have them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -60,7 +60,7 @@ impl Faults<'_> {
         let mut around = Surroundings {
             backends: Names::of("backend", "backends", document.backends.as_ref()),
             entry_points,
-            made: BTreeMap::new(),
+            made: Objects::new(),
             written: &written,
         };
         let mut shared = self.shared(document, services, &mut around);

@@ -1,6 +1,6 @@
 //! Backends and services.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{Faults, Names, or};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 
 impl Faults<'_> {
     pub(super) fn backends(&mut self, document: &Document) -> Objects<BackendName, Backend> {
-        let mut backends = BTreeMap::new();
+        let mut backends = Objects::new();
         for (name, written) in document.backends.iter().flatten() {
             let Some(url) = &written.url else { continue };
             let keeps_path = or(written.preserve_path.as_ref(), false);
@@ -49,7 +49,7 @@ impl Faults<'_> {
         // Names that exist but whose backend is faulty are not unknown as well.
         let known = Names::of("backend", "backends", document.backends.as_ref());
         let names = Names::of("service", "services", document.services.as_ref());
-        let mut services = BTreeMap::new();
+        let mut services = Objects::new();
         for (name, service) in written {
             self.path = vec!["services".to_owned(), name.value.to_string()];
             self.alternatives(name, service, &names);

@@ -12,7 +12,7 @@ use crate::{
         KeepAlive, Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
         Tls,
     },
-    resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
+    resource::{Delta, Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,
     value::{
         BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
@@ -32,114 +32,154 @@ pub struct InvalidResource {
 
 type Decoded<T> = Result<T, String>;
 
-pub(super) struct Decoder<'a> {
-    pub(super) set: &'a ResourceSet,
-    pub(super) previous: Option<(&'a ResourceSet, &'a Config)>,
-    pub(super) config: Config,
-    pub(super) found: Vec<InvalidResource>,
+/// Changes a configuration step by step into the one that is meant.
+pub(super) struct Decoder {
+    delta: Delta,
+    config: Config,
+    found: Vec<InvalidResource>,
 }
 
-impl Decoder<'_> {
-    /// Reads every resource, or takes it over where nothing changed.
-    pub(super) fn objects(&mut self) {
-        let mut config = Config::default();
-        for (key, resource) in self.set.iter() {
-            let known = self
-                .previous
-                .filter(|(set, _)| set.get(key).map(Resource::hash) == Some(resource.hash()))
-                .map(|(_, config)| config);
+impl Decoder {
+    /// Begins with what is known already, or with nothing.
+    pub(super) fn new(set: &ResourceSet, previous: Option<(&ResourceSet, &Config)>) -> Self {
+        let previous = previous.filter(|(known, _)| known.hash_key() == set.hash_key());
+        let (delta, config) = match previous {
+            Some((known, config)) => (set.delta_from_set(known), config.clone()),
+            None => (set.delta_from_set(&ResourceSet::empty(*set.hash_key())), Config::default()),
+        };
+        Self { delta, config, found: Vec::new() }
+    }
+
+    pub(super) fn config(mut self) -> Result<Config, Vec<InvalidResource>> {
+        self.remove();
+        self.read();
+        self.references();
+        if self.found.is_empty() { Ok(self.config) } else { Err(self.found) }
+    }
+
+    fn remove(&mut self) {
+        let config = &mut self.config;
+        for ResourceKey { kind, name } in &self.delta.remove {
+            match kind {
+                ResourceKind::Certificate => drop(config.certificates.remove(&**name)),
+                ResourceKind::EntryPoint => drop(config.entry_points.remove(&**name)),
+                ResourceKind::Backend => drop(config.backends.remove(&**name)),
+                ResourceKind::Service => drop(config.services.remove(&**name)),
+                ResourceKind::Route => drop(config.routes.remove(&**name)),
+            }
+        }
+    }
+
+    /// Reads what is new and what changed.
+    fn read(&mut self) {
+        let config = &mut self.config;
+        for (key, resource) in &self.delta.upsert {
+            let made = (key, resource);
             let outcome = match key.kind {
-                ResourceKind::Certificate => object(
-                    (key, resource),
-                    (&mut config.certificates, known.map(|c| &c.certificates)),
-                    CertificateName::parse,
-                    certificate,
-                ),
-                ResourceKind::EntryPoint => object(
-                    (key, resource),
-                    (&mut config.entry_points, known.map(|c| &c.entry_points)),
-                    EntryPointName::parse,
-                    entry_point,
-                ),
-                ResourceKind::Backend => object(
-                    (key, resource),
-                    (&mut config.backends, known.map(|c| &c.backends)),
-                    BackendName::parse,
-                    backend,
-                ),
-                ResourceKind::Service => object(
-                    (key, resource),
-                    (&mut config.services, known.map(|c| &c.services)),
-                    ServiceName::parse,
-                    service,
-                ),
-                ResourceKind::Route => object(
-                    (key, resource),
-                    (&mut config.routes, known.map(|c| &c.routes)),
-                    RouteName::parse,
-                    route,
-                ),
+                ResourceKind::Certificate => {
+                    object(made, &mut config.certificates, CertificateName::parse, certificate)
+                }
+                ResourceKind::EntryPoint => {
+                    object(made, &mut config.entry_points, EntryPointName::parse, entry_point)
+                }
+                ResourceKind::Backend => {
+                    object(made, &mut config.backends, BackendName::parse, backend)
+                }
+                ResourceKind::Service => {
+                    object(made, &mut config.services, ServiceName::parse, service)
+                }
+                ResourceKind::Route => object(made, &mut config.routes, RouteName::parse, route),
             };
             if let Err(message) = outcome {
-                self.fault(key.clone(), message);
+                self.found.push(InvalidResource { key: key.clone(), message });
             }
         }
-        self.config = config;
     }
 
-    /// Checks that every name leads somewhere.
-    pub(super) fn references(&mut self) {
-        let mut dangling = Vec::new();
+    /// Checks that every name leads somewhere: of what is new when nothing went away, of
+    /// everything otherwise.
+    fn references(&mut self) {
         let config = &self.config;
-        for (name, service) in &config.services {
-            for backend in &service.backends {
-                if !config.backends.contains_key(backend) {
-                    let key = ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
-                    dangling.push((key, format!("there is no backend `{backend}`")));
+        let mut dangling = Dangling { config, found: Vec::new() };
+        if self.delta.remove.is_empty() {
+            for (key, _) in &self.delta.upsert {
+                let name = &*key.name;
+                match key.kind {
+                    ResourceKind::EntryPoint => {
+                        let found = config.entry_points.get_key_value(name);
+                        found.into_iter().for_each(|(name, object)| dangling.entry_point(name, object));
+                    }
+                    ResourceKind::Service => {
+                        let found = config.services.get_key_value(name);
+                        found.into_iter().for_each(|(name, object)| dangling.service(name, object));
+                    }
+                    ResourceKind::Route => {
+                        let found = config.routes.get_key_value(name);
+                        found.into_iter().for_each(|(name, object)| dangling.route(name, object));
+                    }
+                    ResourceKind::Certificate | ResourceKind::Backend => {}
                 }
             }
+        } else {
+            config.services.iter().for_each(|(name, object)| dangling.service(name, object));
+            config.entry_points.iter().for_each(|(name, object)| dangling.entry_point(name, object));
+            config.routes.iter().for_each(|(name, object)| dangling.route(name, object));
         }
-        for (name, entry_point) in &config.entry_points {
-            let tls = entry_point.tls.as_ref();
-            for certificate in tls.and_then(|tls| tls.certificates.as_ref()).into_iter().flatten() {
-                if !config.certificates.contains_key(certificate) {
-                    let key = ResourceKey { kind: ResourceKind::EntryPoint, name: name.to_arc() };
-                    dangling.push((key, format!("there is no certificate `{certificate}`")));
-                }
-            }
-        }
-        for (name, route) in &config.routes {
-            let key = || ResourceKey { kind: ResourceKind::Route, name: name.to_arc() };
-            if !config.services.contains_key(&route.service) {
-                dangling.push((key(), format!("there is no service `{}`", route.service)));
-            }
-            for entry_point in &route.entry_points {
-                if !config.entry_points.contains_key(entry_point) {
-                    dangling.push((key(), format!("there is no entry point `{entry_point}`")));
-                }
-            }
-        }
-        for (key, message) in dangling {
-            self.fault(key, message);
-        }
-    }
-
-    fn fault(&mut self, key: ResourceKey, message: String) {
-        self.found.push(InvalidResource { key, message });
+        self.found.extend(dangling.found);
     }
 }
 
-fn object<N: Ord, M: Message + Default, T>(
+/// Names that lead nowhere.
+struct Dangling<'c> {
+    config: &'c Config,
+    found: Vec<InvalidResource>,
+}
+
+impl Dangling<'_> {
+    fn service(&mut self, name: &ServiceName, service: &Service) {
+        for backend in &service.backends {
+            if !self.config.backends.contains_key(backend) {
+                self.fault(ResourceKind::Service, name.to_arc(), format!("backend `{backend}`"));
+            }
+        }
+    }
+
+    fn entry_point(&mut self, name: &EntryPointName, entry_point: &EntryPoint) {
+        let tls = entry_point.tls.as_ref();
+        for certificate in tls.and_then(|tls| tls.certificates.as_ref()).into_iter().flatten() {
+            if !self.config.certificates.contains_key(certificate) {
+                let what = format!("certificate `{certificate}`");
+                self.fault(ResourceKind::EntryPoint, name.to_arc(), what);
+            }
+        }
+    }
+
+    fn route(&mut self, name: &RouteName, route: &Route) {
+        if !self.config.services.contains_key(&route.service) {
+            let what = format!("service `{}`", route.service);
+            self.fault(ResourceKind::Route, name.to_arc(), what);
+        }
+        for entry_point in &route.entry_points {
+            if !self.config.entry_points.contains_key(entry_point) {
+                let what = format!("entry point `{entry_point}`");
+                self.fault(ResourceKind::Route, name.to_arc(), what);
+            }
+        }
+    }
+
+    fn fault(&mut self, kind: ResourceKind, name: Arc<str>, what: String) {
+        let message = format!("there is no {what}");
+        self.found.push(InvalidResource { key: ResourceKey { kind, name }, message });
+    }
+}
+
+fn object<N: Ord + Clone, M: Message + Default, T>(
     (key, resource): (&ResourceKey, &Resource),
-    (objects, known): (&mut Objects<N, T>, Option<&Objects<N, T>>),
+    objects: &mut Objects<N, T>,
     name: impl Fn(&str) -> Result<N, InvalidValue>,
     read: impl Fn(M) -> Decoded<T>,
 ) -> Decoded<()> {
     let name = name(&key.name).map_err(text)?;
-    if let Some(object) = known.and_then(|objects| objects.get(&name)) {
-        objects.insert(name, Arc::clone(object));
-        return Ok(());
-    }
     let message = M::decode(resource.body().clone())
         .map_err(|_| "its body is not a message of its kind".to_owned())?;
     objects.insert(name, Arc::new(read(message)?));

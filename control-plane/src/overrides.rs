@@ -108,7 +108,10 @@ impl Overrides {
     /// changes nothing.
     pub fn merge(&self, config: &mut Config) {
         for (name, decided) in &self.0 {
-            if let Some(backend) = config.backends.get_mut(name.as_str()) {
+            // Asked first: writing copies the map.
+            if config.backends.contains_key(name.as_str())
+                && let Some(backend) = config.backends.get_mut(name.as_str())
+            {
                 Arc::make_mut(backend).admin_state = decided.state();
             }
         }

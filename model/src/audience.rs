@@ -6,7 +6,7 @@
 //! of all.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -32,14 +32,16 @@ impl Config {
     pub fn for_proxies(&self, labels: &Labels) -> Self {
         let entry_points: Objects<_, _> =
             kept(&self.entry_points, |name, _| self.is_run_by(name, labels));
-        let routes: Objects<_, _> = self
-            .routes
-            .iter()
-            .filter_map(|(name, route)| Some((name.clone(), narrowed(route, &entry_points)?)))
-            .collect();
-        let used: BTreeSet<_> = routes.values().map(|route| &route.service).collect();
+        let routes = if entry_points.is_same(&self.entry_points) {
+            self.routes.clone()
+        } else {
+            let narrowed =
+                |(name, route)| Some((Clone::clone(name), narrowed(route, &entry_points)?));
+            self.routes.iter().filter_map(narrowed).collect()
+        };
+        let used: HashSet<_> = routes.values().map(|route| &route.service).collect();
         let services = kept(&self.services, |name, _| used.contains(name));
-        let used: BTreeSet<_> = services.values().flat_map(|service| &service.backends).collect();
+        let used: HashSet<_> = services.values().flat_map(|service| &service.backends).collect();
         let backends = kept(&self.backends, |name, _| used.contains(name));
         let certificates =
             kept(&self.certificates, |name, _| entry_points.values().any(|e| shows(e, name)));
@@ -49,10 +51,14 @@ impl Config {
     }
 }
 
+/// Those that are kept; the same map if all of them are.
 fn kept<N: Ord + Clone, T>(
     objects: &Objects<N, T>,
     is_kept: impl Fn(&N, &T) -> bool,
 ) -> Objects<N, T> {
+    if objects.iter().all(|(name, object)| is_kept(name, object)) {
+        return objects.clone();
+    }
     let kept = objects.iter().filter(|(name, object)| is_kept(name, object));
     kept.map(|(name, object)| (name.clone(), Arc::clone(object))).collect()
 }

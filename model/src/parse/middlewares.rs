@@ -1,9 +1,6 @@
 //! What is done to requests on their way.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Faults, Names, list, number, or, waf};
 use crate::{

@@ -277,23 +277,23 @@ impl Faults<'_> {
                 None => Vec::new(),
             },
             traffic_management,
-            jwt: match said(written.jwt.as_ref()) {
+            jwt: match said(written.jwt.as_deref()) {
                 Some(own) => on(Some(own))
                     .and_then(|own| self.within("jwt", |faults| faults.jwt(own)))
                     .map(Arc::new),
                 None => shared.jwt.clone(),
             },
-            waf: match said(written.waf.as_ref()) {
+            waf: match said(written.waf.as_deref()) {
                 Some(own) => {
                     on(Some(own)).map(|own| Arc::new(self.within("waf", |faults| faults.waf(own))))
                 }
                 None => shared.waf.clone(),
             },
-            rate_limit: match said(written.rate_limit.as_ref()) {
+            rate_limit: match said(written.rate_limit.as_deref()) {
                 Some(own) => on(Some(own)).and_then(waf::rate_limit).map(Arc::new),
                 None => shared.rate_limit.clone(),
             },
-            grpc: match said(written.grpc.as_ref()) {
+            grpc: match said(written.grpc.as_deref()) {
                 Some(own) => on(Some(own)).map(|own| Arc::new(protocols::grpc(own))),
                 None => shared.grpc.clone(),
             },

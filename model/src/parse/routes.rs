@@ -41,7 +41,7 @@ impl Faults<'_> {
             let Some(rule) = &written.rule else { continue };
             let rule = Arc::new(rule.value.clone());
             let priority = written.priority.as_ref().map_or(rule.default_priority(), |p| p.value);
-            let timeouts = written.timeouts.as_ref().map(timeouts).unwrap_or_default();
+            let timeouts = written.timeouts.as_deref().map(timeouts).unwrap_or_default();
             let Some(service) = service else { continue };
             let route = Route { rule, entry_points, priority, service, timeouts };
             routes.insert(name.value.clone(), Arc::new(route));

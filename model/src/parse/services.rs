@@ -75,8 +75,8 @@ impl Faults<'_> {
             Some(check) => Some(self.within("health_check", |faults| faults.health_check(check))),
             None => shared.cloned(),
         };
-        let timeouts = service_timeouts(written.timeouts.as_ref());
-        let pool = pool(written.pool.as_ref());
+        let timeouts = service_timeouts(written.timeouts.as_deref());
+        let pool = pool(written.pool.as_deref());
         let strategy = self.strategy(written);
         let backends = match &written.backends {
             Some(listed) => {

@@ -256,9 +256,8 @@ mod tests {
         let two = set(&[(true, "a".into(), 2), (false, "b".into(), 1)]);
         let led = one.with(two.delta_from_set(&one));
         assert_eq!(led, two);
-        let shared = |kind: ResourceKind| {
-            Arc::ptr_eq(&one.kinds[kind as usize], &led.kinds[kind as usize])
-        };
+        let shared =
+            |kind: ResourceKind| Arc::ptr_eq(&one.kinds[kind as usize], &led.kinds[kind as usize]);
         assert!(shared(ResourceKind::Backend) && !shared(ResourceKind::Route));
     }
 

@@ -107,7 +107,9 @@ impl Decoder {
                 match key.kind {
                     ResourceKind::EntryPoint => {
                         let found = config.entry_points.get_key_value(name);
-                        found.into_iter().for_each(|(name, object)| dangling.entry_point(name, object));
+                        found
+                            .into_iter()
+                            .for_each(|(name, object)| dangling.entry_point(name, object));
                     }
                     ResourceKind::Service => {
                         let found = config.services.get_key_value(name);
@@ -122,7 +124,10 @@ impl Decoder {
             }
         } else {
             config.services.iter().for_each(|(name, object)| dangling.service(name, object));
-            config.entry_points.iter().for_each(|(name, object)| dangling.entry_point(name, object));
+            config
+                .entry_points
+                .iter()
+                .for_each(|(name, object)| dangling.entry_point(name, object));
             config.routes.iter().for_each(|(name, object)| dangling.route(name, object));
         }
         self.found.extend(dangling.found);

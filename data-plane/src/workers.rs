@@ -145,11 +145,16 @@ pub struct Worker {
 #[derive(Debug)]
 pub struct View {
     snapshot: Arc<CompiledSnapshot>,
-    clusters: Vec<Rc<LocalCluster>>,
+    clusters: Rc<[Rc<LocalCluster>]>,
 }
 
 impl View {
     fn new(snapshot: Arc<CompiledSnapshot>, worker: usize, previous: Option<&Self>) -> Self {
+        if let Some(Self { snapshot: before, clusters }) = previous
+            && Arc::ptr_eq(&before.clusters, &snapshot.clusters)
+        {
+            return Self { snapshot, clusters: Rc::clone(clusters) };
+        }
         let clusters = snapshot
             .clusters
             .iter()

@@ -3,14 +3,17 @@
 //! Pure but for one thing: private keys are loaded into the TLS library, which can fail where a
 //! parsed configuration cannot. All faults are gathered. Nothing is bound or started here.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+mod routes;
 
-use lb_model::config::{Config, EntryPoint, Route, RouteTimeouts, Service};
-use lb_routing::{RouteEntry, RouteTable};
-use lb_upstream::{Cluster, PerWorker, SendLimits};
+use std::{fmt, sync::Arc};
+
+use lb_model::config::{Config, EntryPoint};
+use lb_routing::RouteTable;
+use lb_upstream::Cluster;
 use rustls::{ServerConfig, sign::CertifiedKey};
 
-use super::compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget};
+use self::routes::Routes;
+use super::compiled::{CompiledEntryPoint, CompiledSnapshot};
 use crate::{
     stats::EntryPointState,
     tls::{resolver::CertificateSet, showing},
@@ -71,7 +74,8 @@ pub fn compile(
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
     let clusters = clusters(config, previous, context, &mut faults);
-    let (routes, mut entries) = routes(config, &clusters, previous, context, &mut faults);
+    let from = routes::From { config, clusters: &clusters, previous, context };
+    let Routes { targets, slots, mut tables } = from.routes(&mut faults);
     let certificates = certificates(config, previous, context, &mut faults);
     let entry_points = config
         .entry_points
@@ -83,7 +87,7 @@ pub fn compile(
             CompiledEntryPoint {
                 name: name.to_arc(),
                 spec: Arc::clone(spec),
-                table: RouteTable::build(entries.remove(name.as_str()).unwrap_or_default()),
+                table: tables.remove(name.as_str()).unwrap_or_else(|| Arc::new(RouteTable::build([]))),
                 state: kept.unwrap_or_else(|| Arc::new(EntryPointState::new(context.workers))),
                 tls: own_tls(config, spec, &certificates, context),
             }
@@ -95,9 +99,11 @@ pub fn compile(
     Ok(CompiledSnapshot {
         version,
         entry_points,
-        routes,
+        routes: targets,
+        slots,
         clusters,
         certificates: Arc::new(certificates),
+        config: config.clone(),
     })
 }
 
@@ -141,7 +147,13 @@ fn clusters(
     previous: Option<&CompiledSnapshot>,
     context: &CompileContext,
     faults: &mut Vec<CompileError>,
-) -> Vec<Arc<Cluster>> {
+) -> Arc<[Arc<Cluster>]> {
+    if let Some(previous) = previous
+        && config.services.is_same(&previous.config.services)
+        && config.backends.is_same(&previous.config.backends)
+    {
+        return Arc::clone(&previous.clusters);
+    }
     let mut clusters = Vec::with_capacity(config.services.len());
     for (name, service) in &config.services {
         let previous = previous.and_then(|previous| {
@@ -159,76 +171,19 @@ fn clusters(
             }),
         }
     }
-    clusters
+    match previous {
+        // Whoever follows clusters looks at their list first.
+        Some(previous) if is_same(&previous.clusters, &clusters) => Arc::clone(&previous.clusters),
+        _ => clusters.into(),
+    }
+}
+
+fn is_same(one: &[Arc<Cluster>], two: &[Arc<Cluster>]) -> bool {
+    one.len() == two.len() && one.iter().zip(two).all(|(one, two)| Arc::ptr_eq(one, two))
 }
 
 /// Where the object of this name stands among those that were built: they keep the order of the
 /// configuration's maps, which is that of their names.
 fn position<T>(built: &[T], name_of: impl Fn(&T) -> &Arc<str>, name: &str) -> Option<usize> {
     built.binary_search_by(|object| (**name_of(object)).cmp(name)).ok()
-}
-
-type Entries = BTreeMap<Arc<str>, Vec<RouteEntry<usize>>>;
-
-fn routes(
-    config: &Config,
-    clusters: &[Arc<Cluster>],
-    previous: Option<&CompiledSnapshot>,
-    context: &CompileContext,
-    faults: &mut Vec<CompileError>,
-) -> (Vec<RouteTarget>, Entries) {
-    let mut targets = Vec::with_capacity(config.routes.len());
-    let mut entries = Entries::new();
-    for (name, route) in &config.routes {
-        let mut fault = |message| {
-            faults.push(CompileError { kind: ObjectKind::Route, name: name.to_string(), message });
-        };
-        let at = position(clusters, |cluster| cluster.name(), route.service.as_str());
-        let (Some(cluster), Some(service)) = (at, config.services.get(&route.service)) else {
-            fault(format!("service `{}` cannot be used", route.service));
-            continue;
-        };
-        let counters = previous
-            .and_then(|previous| {
-                position(&previous.routes, |target| &target.name, name.as_str())
-                    .map(|at| &previous.routes[at])
-            })
-            .map_or_else(
-                || Arc::new(PerWorker::new(context.workers)),
-                |target| Arc::clone(&target.counters),
-            );
-        for entry_point in &route.entry_points {
-            if !config.entry_points.contains_key(entry_point) {
-                fault(format!("entry point `{entry_point}` is not configured"));
-                continue;
-            }
-            entries.entry(entry_point.to_arc()).or_default().push(RouteEntry {
-                name: name.to_arc(),
-                rule: Arc::clone(&route.rule),
-                priority: route.priority,
-                target: targets.len(),
-            });
-        }
-        targets.push(RouteTarget {
-            name: name.to_arc(),
-            cluster,
-            limits: limits(service, route),
-            pass_host_header: service.pass_host_header,
-            counters,
-        });
-    }
-    (targets, entries)
-}
-
-fn limits(service: &Service, route: &Route) -> RouteLimits {
-    let RouteTimeouts { connect, response_header, idle, total } = route.timeouts;
-    let defaults = service.timeouts;
-    RouteLimits {
-        send: SendLimits {
-            connect: connect.unwrap_or(defaults.connect).limit(),
-            response_header: response_header.unwrap_or(defaults.response_header).limit(),
-        },
-        idle: idle.unwrap_or(defaults.idle).limit(),
-        total: total.unwrap_or(defaults.total).limit(),
-    }
 }

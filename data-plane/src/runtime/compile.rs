@@ -87,7 +87,9 @@ pub fn compile(
             CompiledEntryPoint {
                 name: name.to_arc(),
                 spec: Arc::clone(spec),
-                table: tables.remove(name.as_str()).unwrap_or_else(|| Arc::new(RouteTable::build([]))),
+                table: tables
+                    .remove(name.as_str())
+                    .unwrap_or_else(|| Arc::new(RouteTable::build([]))),
                 state: kept.unwrap_or_else(|| Arc::new(EntryPointState::new(context.workers))),
                 tls: own_tls(config, spec, &certificates, context),
             }

@@ -138,9 +138,10 @@ impl From<'_> {
             let cluster = self.clusters.get(before.cluster);
             cluster.is_some_and(|cluster| **cluster.name() == *route.service.as_str())
         };
-        let at = before.filter(same_place).map(|before| before.cluster).or_else(|| {
-            position(self.clusters, |cluster| cluster.name(), route.service.as_str())
-        });
+        let at = before
+            .filter(same_place)
+            .map(|before| before.cluster)
+            .or_else(|| position(self.clusters, |cluster| cluster.name(), route.service.as_str()));
         let (Some(cluster), Some(service)) = (at, self.config.services.get(&route.service)) else {
             let message = format!("service `{}` cannot be used", route.service);
             faults.push(fault(name, message));

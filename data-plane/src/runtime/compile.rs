@@ -189,3 +189,6 @@ fn is_same(one: &[Arc<Cluster>], two: &[Arc<Cluster>]) -> bool {
 fn position<T>(built: &[T], name_of: impl Fn(&T) -> &Arc<str>, name: &str) -> Option<usize> {
     built.binary_search_by(|object| (**name_of(object)).cmp(name)).ok()
 }
+
+#[cfg(test)]
+mod tests;

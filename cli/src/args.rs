@@ -89,7 +89,8 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// How to write data; table unless a context says another
+    /// How to write data; table unless a context says another. jsonpath=EXPR writes what an
+    /// expression finds in the JSON, one a line
     #[arg(short, long, global = true, value_name = "FORMAT", value_parser = format::FormatParser)]
     pub(crate) output: Option<Format>,
     /// When to use colours

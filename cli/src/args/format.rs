@@ -144,11 +144,9 @@ impl TypedValueParser for FormatParser {
         StringValueParser::new().try_map(Format::try_from).parse_ref(command, argument, value)
     }
 
+    /// The words only: a shell would put a space behind `jsonpath=`.
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let words = WORDS.into_iter().map(|(word, _, help)| (word, help));
-        let path = (JSON_PATH, "What an expression finds in the JSON, one a line");
-        let values = words.chain([path]);
-        Some(Box::new(values.map(|(word, help)| PossibleValue::new(word).help(help))))
+        Some(Box::new(WORDS.into_iter().map(|(word, _, help)| PossibleValue::new(word).help(help))))
     }
 }
 

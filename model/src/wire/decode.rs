@@ -103,32 +103,18 @@ impl Decoder {
         let mut dangling = Dangling { config, found: Vec::new() };
         if self.delta.remove.is_empty() {
             for (key, _) in &self.delta.upsert {
-                let name = &*key.name;
-                match key.kind {
-                    ResourceKind::EntryPoint => {
-                        let found = config.entry_points.get_key_value(name);
-                        found
-                            .into_iter()
-                            .for_each(|(name, object)| dangling.entry_point(name, object));
-                    }
-                    ResourceKind::Service => {
-                        let found = config.services.get_key_value(name);
-                        found.into_iter().for_each(|(name, object)| dangling.service(name, object));
-                    }
-                    ResourceKind::Route => {
-                        let found = config.routes.get_key_value(name);
-                        found.into_iter().for_each(|(name, object)| dangling.route(name, object));
-                    }
-                    ResourceKind::Certificate | ResourceKind::Backend => {}
-                }
+                dangling.at(key);
             }
         } else {
-            config.services.iter().for_each(|(name, object)| dangling.service(name, object));
-            config
-                .entry_points
-                .iter()
-                .for_each(|(name, object)| dangling.entry_point(name, object));
-            config.routes.iter().for_each(|(name, object)| dangling.route(name, object));
+            for (name, service) in &config.services {
+                dangling.service(name, service);
+            }
+            for (name, entry_point) in &config.entry_points {
+                dangling.entry_point(name, entry_point);
+            }
+            for (name, route) in &config.routes {
+                dangling.route(name, route);
+            }
         }
         self.found.extend(dangling.found);
     }
@@ -141,6 +127,29 @@ struct Dangling<'c> {
 }
 
 impl Dangling<'_> {
+    /// Looks at one object, if it could be read.
+    fn at(&mut self, key: &ResourceKey) {
+        let (config, name) = (self.config, &*key.name);
+        match key.kind {
+            ResourceKind::EntryPoint => {
+                if let Some((name, object)) = config.entry_points.get_key_value(name) {
+                    self.entry_point(name, object);
+                }
+            }
+            ResourceKind::Service => {
+                if let Some((name, object)) = config.services.get_key_value(name) {
+                    self.service(name, object);
+                }
+            }
+            ResourceKind::Route => {
+                if let Some((name, object)) = config.routes.get_key_value(name) {
+                    self.route(name, object);
+                }
+            }
+            ResourceKind::Certificate | ResourceKind::Backend => {}
+        }
+    }
+
     fn service(&mut self, name: &ServiceName, service: &Service) {
         for backend in &service.backends {
             if !self.config.backends.contains_key(backend) {

@@ -87,19 +87,16 @@ impl From<'_> {
             let slot = old.and_then(|_| previous.slot(name.as_str()));
             let before = slot.map(|slot| &previous.routes[slot]);
             let Some(target) = self.target(name, route, before, faults) else { continue };
-            let slot = match slot {
-                Some(slot) => {
-                    targets[slot] = target;
-                    slot
-                }
-                None => {
-                    let is_before = |slot: &usize| *targets[*slot].name < *target.name;
-                    let place = slots.partition_point(is_before);
-                    let slot = targets.len();
-                    targets.push(target);
-                    Arc::make_mut(&mut slots).insert(place, slot);
-                    slot
-                }
+            let slot = if let Some(slot) = slot {
+                targets[slot] = target;
+                slot
+            } else {
+                let is_before = |slot: &usize| *targets[*slot].name < *target.name;
+                let place = slots.partition_point(is_before);
+                let slot = targets.len();
+                targets.push(target);
+                Arc::make_mut(&mut slots).insert(place, slot);
+                slot
             };
             for entry_point in &route.entry_points {
                 self.is_there(name, entry_point, faults);

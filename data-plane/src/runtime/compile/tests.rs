@@ -1,6 +1,6 @@
 //! What is compiled from a version and the one before is what is compiled without it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use http::{HeaderMap, Method};
 use lb_model::Bundle;
@@ -40,16 +40,19 @@ fn config((routes, services): &(Drawn, BTreeMap<u8, u8>)) -> Config {
                     services:\n"
         .to_owned();
     for (name, seconds) in services {
-        text += &format!("  s{name}: {{ backends: [b], timeouts: {{ total: {seconds}s }} }}\n");
+        writeln!(text, "  s{name}: {{ backends: [b], timeouts: {{ total: {seconds}s }} }}")
+            .unwrap();
     }
     text += "routes:\n";
     for (name, (path, priority, service, listens)) in routes {
         let at = ["", "e1", "e2", "e1, e2"][usize::from(*listens)];
-        text += &format!(
+        writeln!(
+            text,
             "  r{name}: {{ rule: \"Host(`h{}`) && PathPrefix(`/p{path}`)\", priority: {priority}, \
-             service: s{service}, entry_points: [{at}] }}\n",
+             service: s{service}, entry_points: [{at}] }}",
             name % 3
-        );
+        )
+        .unwrap();
     }
     Config::parse(&Bundle::of_text("lb.yaml", &text), 0).unwrap().config
 }

@@ -9,6 +9,7 @@ pub mod compiled;
 pub mod diff;
 pub mod health;
 pub mod swap;
+pub mod sweep;
 
 pub use compile::{CompileContext, CompileError, compile};
 pub use compiled::CompiledSnapshot;

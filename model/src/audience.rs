@@ -39,9 +39,20 @@ impl Config {
                 |(name, route)| Some((Clone::clone(name), narrowed(route, &entry_points)?));
             self.routes.iter().filter_map(narrowed).collect()
         };
-        let used: HashSet<_> = routes.values().map(|route| &route.service).collect();
+        let mut used = HashSet::new();
+        let mut next: Vec<_> = routes.values().map(|route| &route.service).collect();
+        while let Some(name) = next.pop() {
+            if used.insert(name) {
+                next.extend(self.services.get(name).iter().flat_map(|service| service.others()));
+            }
+        }
         let services = kept(&self.services, |name, _| used.contains(name));
-        let used: HashSet<_> = services.values().flat_map(|service| &service.backends).collect();
+        let of_routes = routes.values().filter_map(|route| route.traffic_management.as_ref());
+        let used: HashSet<_> = services
+            .values()
+            .flat_map(|service| service.members())
+            .chain(of_routes.flat_map(|traffic| traffic.canaries()))
+            .collect();
         let backends = kept(&self.backends, |name, _| used.contains(name));
         let certificates =
             kept(&self.certificates, |name, _| entry_points.values().any(|e| shows(e, name)));

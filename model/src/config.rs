@@ -10,6 +10,7 @@ mod jwt;
 mod middleware;
 mod objects;
 mod policies;
+mod resilience;
 mod route;
 mod service;
 mod traffic_management;
@@ -20,9 +21,10 @@ use std::collections::BTreeMap;
 pub use certificate::{Certificate, InvalidCertificate, PublicNames};
 pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
 pub use jwt::{Algorithm, DefaultPolicy, Jwt, Need, PathRule, TokenKey, TokenSource};
-pub use middleware::{Cors, Encoding, Headers, Middleware, RedirectScheme, Retry, RetryOn};
+pub use middleware::{Cors, Encoding, Headers, Middleware, RedirectScheme, RetryOn};
 pub use objects::{Changes, Objects};
-pub use policies::{Balancing, Fail, Grpc, Plugin, Policies, RoutePolicy, ServicePolicy};
+pub use policies::{Fail, Grpc, Plugin, Policies, RoutePolicy, ServicePolicy};
+pub use resilience::{Failover, InFlightLimit, OutlierDetection, Overload, Retry, SuccessRate};
 pub use route::{Route, RouteTimeouts};
 pub use service::{AdminState, Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
 pub use traffic_management::{
@@ -55,7 +57,7 @@ pub struct Config {
     /// Which proxies run an entry point: those that hold one of these labels. Every proxy runs
     /// one that is not here. This does not travel: it decides what does.
     pub placement: BTreeMap<EntryPointName, Labels>,
-    /// What is decided about requests beside their route. This does not travel yet.
+    /// What is decided about requests beside their route and does not travel yet.
     pub policies: Policies,
 }
 

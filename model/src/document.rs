@@ -13,6 +13,7 @@ mod leaves;
 mod middleware;
 mod not_yet;
 mod observability;
+mod overload;
 mod plugins;
 mod protocols;
 mod reader;
@@ -46,6 +47,7 @@ pub use observability::{
     MetricPrefix, Metrics, Observability, OtlpProtocol, Propagation, TraceExporter,
     TraceExporterType, Tracing, Verbosity,
 };
+pub use overload::Overload;
 pub use plugins::{Abi, Fail, HttpPlugin, Plugins, WasmPlugin};
 pub use protocols::{Grpc, Http3};
 pub use reader::{At, Reader, Spanned, Switch, Visitor};
@@ -54,7 +56,7 @@ use record::{record, words};
 pub use route::{Route, RouteTls};
 pub use service::{
     Backend, CheckType, HealthCheck, PassiveHealthCheck, Pool, Retry, RetryOn, Service,
-    ServiceTimeouts, Strategy, WeightedService,
+    ServiceTimeouts, Strategy, SuccessRate, WeightedService,
 };
 pub use tls_version::TlsVersion;
 pub use traffic_management::{
@@ -107,6 +109,8 @@ record! {
         waf: Waf,
         /// How often one client may ask.
         rate_limit: RateLimit,
+        /// When a proxy refuses requests to protect itself.
+        overload: Overload,
         /// HTTP/3.
         http3: Http3,
         /// gRPC.

@@ -15,12 +15,19 @@ mod overlap;
 mod plugins;
 mod policies;
 mod protocols;
+mod resilience;
 mod routes;
+mod run;
 mod second_look;
 mod services;
 mod shadow;
 mod traffic_management;
 mod waf;
+
+#[cfg(feature = "wire")]
+pub(crate) use resilience::endless;
+#[cfg(feature = "wire")]
+pub(crate) use services::is_path;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -160,12 +167,13 @@ impl<'d> Names<'d> {
 impl Faults<'_> {
     fn config(&mut self, document: &Document) -> Config {
         let mut backends = self.backends(document);
-        let services = self.services(document, &backends);
+        let mut services = self.services(document, &backends);
         let entry_points = self.entry_points(document);
         let placement = self.placement(document);
         let certificates = self.certificates(document);
-        let routes = self.routes(document, &entry_points, &services);
-        let policies = self.policies(document, (&entry_points, &services, &routes), &mut backends);
+        let mut routes = self.routes(document, &entry_points, &services);
+        let made = (&entry_points, &mut services, &mut routes);
+        let policies = self.policies(document, made, &mut backends);
         self.tls_options(document);
         self.http3(document);
         self.observability(document);

@@ -35,7 +35,7 @@ pub use name::{
 };
 pub use path_pattern::PathPattern;
 pub use pattern::Pattern;
-pub use ratio::{Fraction, Percentage};
+pub use ratio::{Factor, Fraction, Percentage};
 pub use secret::Secret;
 pub use size::ByteSize;
 pub use status_range::StatusRange;

@@ -6,6 +6,9 @@
 
 mod decode;
 mod encode;
+mod read;
+mod resilience;
+mod traffic_management;
 
 use std::sync::Arc;
 

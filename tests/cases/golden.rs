@@ -24,10 +24,10 @@ use lb_model::{
     bundle::{Content, Source},
     config::{
         Backend, Certificate, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Pool,
-        Route, RouteTimeouts, Service, ServiceTimeouts, Tls,
+        Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
     },
     resource::HashKey,
-    value::{Duration, Labels},
+    value::{Duration, Labels, Percentage},
     wire,
 };
 use serde_json::{Map, Value, json};
@@ -118,10 +118,9 @@ fn every_document_means_what_its_golden_file_says() {
             Err(findings) => (None, findings),
         };
         let findings = (!findings.is_empty()).then(|| findings.to_string());
-        let runs = config.as_ref().filter(|_| reading == Reading::Parse);
         let looked_at = config.as_ref().filter(|_| reading == Reading::Check);
         for (kind, text) in [
-            ("snapshot.json", runs.map(render)),
+            ("snapshot.json", config.as_ref().map(|config| render(config, reading))),
             ("policies.txt", looked_at.map(|config| format!("{:#?}\n", config.policies))),
             ("diagnostics.txt", findings),
         ] {
@@ -203,12 +202,12 @@ fn no_golden_file_shows_a_private_key() {
 }
 
 /// What a proxy would make of it: the configuration after its way over the wire.
-fn render(written: &Config) -> String {
-    let key = HashKey([7; 32]);
-    let shipped = wire::encode(written, key);
-    let config = wire::decode(&shipped, None).unwrap_or_else(|faults| panic!("{faults:?}"));
-    let again = wire::encode(&config, key);
-    assert_eq!(shipped.root(), again.root(), "the wire form has one form of each meaning");
+/// What a configuration says; where a proxy could run it, as a proxy reads it.
+fn render(written: &Config, reading: Reading) -> String {
+    let config = match reading {
+        Reading::Parse => &travelled(written),
+        Reading::Check => written,
+    };
     let mut value = json!({
         "entry_points": objects(&config.entry_points, entry_point),
         "backends": objects(&config.backends, backend),
@@ -225,6 +224,16 @@ fn render(written: &Config) -> String {
         value["shares"] = shares(written);
     }
     format!("{}\n", serde_json::to_string_pretty(&value).unwrap())
+}
+
+/// A configuration after it went over the wire.
+fn travelled(written: &Config) -> Config {
+    let key = HashKey([7; 32]);
+    let shipped = wire::encode(written, key);
+    let config = wire::decode(&shipped, None).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let again = wire::encode(&config, key);
+    assert_eq!(shipped.root(), again.root(), "the wire form has one form of each meaning");
+    config
 }
 
 /// What a proxy without labels gets, and one with each label.
@@ -251,11 +260,12 @@ fn objects<N: ToString, T>(
 // Each names every field, so that a new one cannot be forgotten here.
 
 fn entry_point(entry_point: &EntryPoint) -> Value {
-    let EntryPoint { address, tls, timeouts, limits, keep_alive, trusted_ips } = entry_point;
+    let EntryPoint { address, tls, timeouts, limits, keep_alive, trusted_ips, overload } =
+        entry_point;
     let EntryPointTimeouts { header, idle, body } = timeouts;
     let Limits { connections, request_line, header_bytes, header_count, body: body_limit } = limits;
     let KeepAlive { max_requests, max_time } = keep_alive;
-    json!({
+    let value = json!({
         "address": address.0.to_string(),
         "tls": tls.as_ref().map(|Tls { certificates }| json!({
             "certificates": certificates.as_ref().map(|listed| {
@@ -274,19 +284,62 @@ fn entry_point(entry_point: &EntryPoint) -> Value {
         },
         "keep_alive": { "max_requests": max_requests, "max_time": max_time.to_string() },
         "trusted_ips": trusted_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
+    });
+    said([("overload", overload.as_ref().map(debug))], value)
+}
+
+/// What only some objects say, added where they say it.
+fn said<const N: usize>(keys: [(&str, Option<Value>); N], mut value: Value) -> Value {
+    for (key, said) in keys {
+        if let (Some(object), Some(said)) = (value.as_object_mut(), said) {
+            object.insert(key.to_owned(), said);
+        }
+    }
+    value
+}
+
+/// In Rust's words, a line for each field.
+fn debug(object: &impl std::fmt::Debug) -> Value {
+    format!("{object:#?}").lines().collect()
+}
+
+/// The same, unless it is what objects are by default.
+fn unusual<T: std::fmt::Debug + PartialEq>(object: &T, usual: &T) -> Option<Value> {
+    (object != usual).then(|| debug(object))
 }
 
 fn backend(backend: &Backend) -> Value {
-    let Backend { url, weight, admin_state: _ } = backend;
-    json!({ "url": url.to_string(), "weight": weight.get() })
+    let Backend { url, weight, admin_state: _, zone, priority } = backend;
+    let value = json!({ "url": url.to_string(), "weight": weight.get() });
+    said([("zone", zone.as_ref().map(debug)), ("priority", unusual(priority, &0))], value)
 }
 
 fn service(service: &Service) -> Value {
-    let Service { backends, strategy, health_check, timeouts, pool, pass_host_header } = service;
+    let Service {
+        backends,
+        weighted,
+        failover,
+        strategy,
+        slow_start,
+        panic_threshold,
+        outlier_detection,
+        retry,
+        traffic_management,
+        health_check,
+        timeouts,
+        pool,
+        pass_host_header,
+    } = service;
     let ServiceTimeouts { connect, response_header, idle, total } = timeouts;
-    let Pool { max_idle, idle_timeout } = pool;
-    json!({
+    let Pool {
+        max_idle,
+        idle_timeout,
+        max_connections,
+        max_pending_requests,
+        queue_timeout,
+        max_lifetime,
+    } = pool;
+    let value = json!({
         "backends": backends.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "strategy": strategy.as_str(),
         "health_check": health_check.as_ref().map(check),
@@ -298,7 +351,29 @@ fn service(service: &Service) -> Value {
         },
         "pool": { "max_idle": max_idle, "idle_timeout": idle_timeout.to_string() },
         "pass_host_header": pass_host_header,
-    })
+    });
+    let (usual, pool) = (Pool::default(), value);
+    let hash_on = match strategy {
+        Strategy::Hash(source) => Some(json!(source.to_string())),
+        _ => None,
+    };
+    said(
+        [
+            ("hash_on", hash_on),
+            ("weighted", unusual(weighted, &Vec::new())),
+            ("failover", failover.as_ref().map(debug)),
+            ("slow_start", unusual(slow_start, &Duration::ZERO)),
+            ("panic_threshold", unusual(panic_threshold, &Percentage::ZERO)),
+            ("outlier_detection", outlier_detection.as_ref().map(debug)),
+            ("retry", retry.as_ref().map(debug)),
+            ("traffic_management", unusual(traffic_management, &Default::default())),
+            ("max_connections", unusual(max_connections, &usual.max_connections)),
+            ("max_pending_requests", unusual(max_pending_requests, &usual.max_pending_requests)),
+            ("queue_timeout", unusual(queue_timeout, &usual.queue_timeout)),
+            ("max_lifetime", unusual(max_lifetime, &usual.max_lifetime)),
+        ],
+        pool,
+    )
 }
 
 fn check(check: &HealthCheck) -> Value {
@@ -313,10 +388,19 @@ fn check(check: &HealthCheck) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    let Route { rule, entry_points, priority, service, timeouts } = route;
+    let Route {
+        rule,
+        entry_points,
+        priority,
+        service,
+        timeouts,
+        in_flight,
+        retry,
+        traffic_management,
+    } = route;
     let RouteTimeouts { connect, response_header, idle, total } = timeouts;
     let text = |duration: &Option<Duration>| duration.map(|duration| duration.to_string());
-    json!({
+    let value = json!({
         "rule": rule.as_str(),
         "entry_points": entry_points.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "priority": priority,
@@ -327,7 +411,15 @@ fn route(route: &Route) -> Value {
             "idle": text(idle),
             "total": text(total),
         },
-    })
+    });
+    said(
+        [
+            ("in_flight", unusual(in_flight, &Vec::new())),
+            ("retry", retry.as_ref().map(debug)),
+            ("traffic_management", traffic_management.as_ref().map(debug)),
+        ],
+        value,
+    )
 }
 
 fn certificate(certificate: &Certificate) -> Value {

@@ -3,13 +3,17 @@
 //! Pure but for one thing: private keys are loaded into the TLS library, which can fail where a
 //! parsed configuration cannot. All faults are gathered. Nothing is bound or started here.
 
+mod clusters;
 mod routes;
 
 use std::{fmt, sync::Arc};
 
-use lb_model::config::{Config, EntryPoint};
+use lb_model::{
+    config::{Config, EntryPoint},
+    resource::HashKey,
+    value::Label,
+};
 use lb_routing::RouteTable;
-use lb_upstream::Cluster;
 use rustls::{ServerConfig, sign::CertifiedKey};
 
 use self::routes::Routes;
@@ -26,6 +30,10 @@ pub struct CompileContext {
     pub(crate) fallback: Arc<CertifiedKey>,
     /// How TLS is spoken where nothing else is said.
     pub(crate) tls: Arc<ServerConfig>,
+    /// Where the proxy stands.
+    pub(crate) zone: Option<Label>,
+    /// What the proxies of the fleet have in common: the key of the lineage.
+    pub(crate) secret: HashKey,
 }
 
 /// The kind of object that a fault is in.
@@ -73,7 +81,7 @@ pub fn compile(
     context: &CompileContext,
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
-    let clusters = clusters(config, previous, context, &mut faults);
+    let clusters = clusters::clusters(config, previous, context, &mut faults);
     let from = routes::From { config, clusters: &clusters, previous, context };
     let Routes { targets, slots, mut tables } = from.routes(&mut faults);
     let certificates = certificates(config, previous, context, &mut faults);
@@ -103,9 +111,17 @@ pub fn compile(
         entry_points,
         routes: targets,
         slots,
+        links: match previous {
+            Some(previous) if Arc::ptr_eq(&previous.clusters, &clusters) => {
+                Arc::clone(&previous.links)
+            }
+            _ => clusters::links(&clusters),
+        },
         clusters,
         certificates: Arc::new(certificates),
+        overload: config.entry_points.values().find_map(|entry_point| entry_point.overload),
         config: config.clone(),
+        secret: context.secret,
     })
 }
 
@@ -142,52 +158,6 @@ fn own_tls(
     // What is in `all` is loaded; what is not was reported there.
     let shown = CertificateSet::build(&shown, Some(all), &context.fallback).ok()?;
     Some(showing(&context.tls, shown.with_default(first)))
-}
-
-fn clusters(
-    config: &Config,
-    previous: Option<&CompiledSnapshot>,
-    context: &CompileContext,
-    faults: &mut Vec<CompileError>,
-) -> Arc<[Arc<Cluster>]> {
-    if let Some(previous) = previous
-        && config.services.is_same(&previous.config.services)
-        && config.backends.is_same(&previous.config.backends)
-    {
-        return Arc::clone(&previous.clusters);
-    }
-    let mut clusters = Vec::with_capacity(config.services.len());
-    for (name, service) in &config.services {
-        let previous = previous.and_then(|previous| {
-            position(&previous.clusters, |cluster| cluster.name(), name.as_str())
-                .map(|at| &previous.clusters[at])
-        });
-        let built =
-            Cluster::build(name.to_arc(), service, &config.backends, context.workers, previous);
-        match built {
-            Ok(cluster) => clusters.push(cluster),
-            Err(error) => faults.push(CompileError {
-                kind: ObjectKind::Service,
-                name: name.to_string(),
-                message: error.to_string(),
-            }),
-        }
-    }
-    match previous {
-        // Whoever follows clusters looks at their list first.
-        Some(previous) if is_same(&previous.clusters, &clusters) => Arc::clone(&previous.clusters),
-        _ => clusters.into(),
-    }
-}
-
-fn is_same(one: &[Arc<Cluster>], two: &[Arc<Cluster>]) -> bool {
-    one.len() == two.len() && one.iter().zip(two).all(|(one, two)| Arc::ptr_eq(one, two))
-}
-
-/// Where the object of this name stands among those that were built: they keep the order of the
-/// configuration's maps, which is that of their names.
-fn position<T>(built: &[T], name_of: impl Fn(&T) -> &Arc<str>, name: &str) -> Option<usize> {
-    built.binary_search_by(|object| (**name_of(object)).cmp(name)).ok()
 }
 
 #[cfg(test)]

@@ -6,12 +6,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_model::config::{Config, EntryPoint, Route, Service};
+use lb_model::{
+    config::{Config, EntryPoint, Overload, Route, Service},
+    resource::HashKey,
+};
 use lb_routing::RouteTable;
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::ServerConfig;
 
 use crate::{
+    proxy::{forward::Again, in_flight::Gate},
     stats::{EntryPointState, RouteCounters},
     tls::resolver::CertificateSet,
 };
@@ -26,9 +30,15 @@ pub struct CompiledSnapshot {
     /// The slots, in the order of the routes' names.
     pub(crate) slots: Arc<Vec<usize>>,
     pub(crate) clusters: Arc<[Arc<Cluster>]>,
+    /// Where each cluster leads on; empty where none does.
+    pub(crate) links: Arc<[Links]>,
     pub(crate) certificates: Arc<CertificateSet>,
+    /// When requests are refused to protect the proxy.
+    pub(crate) overload: Option<Overload>,
     /// What it was compiled from, so that the next one compiles what differs.
     pub(crate) config: Config,
+    /// The key of its lineage.
+    pub(crate) secret: HashKey,
 }
 
 /// An entry point with the routes that listen there.
@@ -42,6 +52,15 @@ pub struct CompiledEntryPoint {
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
+/// Other clusters in the place of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Links {
+    /// In place of backends, in the order of the service's parts.
+    pub(crate) weighted: Vec<usize>,
+    /// When it has nobody to choose, or answers in certain ways.
+    pub(crate) failover: Option<usize>,
+}
+
 /// What a route leads to.
 #[derive(Debug)]
 pub struct RouteTarget {
@@ -50,6 +69,10 @@ pub struct RouteTarget {
     pub(crate) cluster: usize,
     pub(crate) limits: RouteLimits,
     pub(crate) pass_host_header: bool,
+    /// When its requests are tried again.
+    pub(crate) retry: Option<Again>,
+    /// How many of its requests may be on their way at once.
+    pub(crate) in_flight: Vec<Arc<Gate>>,
     pub(crate) counters: Arc<PerWorker<RouteCounters>>,
     /// What it was made of.
     pub(crate) route: Arc<Route>,
@@ -76,8 +99,11 @@ impl CompiledSnapshot {
             routes: Vec::new(),
             slots: Arc::default(),
             clusters: Arc::default(),
+            links: Arc::default(),
             certificates,
+            overload: None,
             config: Config::default(),
+            secret: HashKey([0; 32]),
         }
     }
 

@@ -201,7 +201,7 @@ impl<S: Transport> Http1<S> {
                     self.client.count(reason);
                     let terms =
                         Terms { method: &Method::GET, version: Version::HTTP_11, closes: true };
-                    answer::write_refusal(&mut self.out, reason, &terms);
+                    answer::write_refusal(&mut self.out, reason, None, &terms);
                     return self.say_goodbye().await;
                 }
             }
@@ -388,6 +388,7 @@ mod tests {
             limits: Configured::default(),
             keep_alive: KeepAlive::default(),
             trusted_ips: Vec::new(),
+            overload: None,
         };
         let allowed = Allowance::new(&spec);
         let default = Limits { start_line: 8 << 10, fields: 16 << 10, count: 100 };

@@ -400,6 +400,7 @@ mod tests {
             limits: Limits::default(),
             keep_alive: KeepAlive::default(),
             trusted_ips: Vec::new(),
+            overload: None,
         };
         let head = h2::Limits { target: 8 << 10, list: 16 << 10, count: 100 };
         assert_eq!(settings(&spec).head, head);

@@ -11,12 +11,12 @@ pub mod http;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
+use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::Instant};
 
 use crate::endpoint::Endpoint;
 
@@ -70,6 +70,9 @@ impl HealthState {
 #[derive(Debug)]
 pub struct Health {
     up: AtomicBool,
+    /// When it last came up, in milliseconds after `start`.
+    up_at: AtomicU64,
+    start: Instant,
     checked: bool,
     detail: Mutex<Detail>,
 }
@@ -113,6 +116,8 @@ impl Health {
     pub fn new(checked: bool) -> Self {
         Self {
             up: AtomicBool::new(!checked),
+            up_at: AtomicU64::new(0),
+            start: Instant::now(),
             checked,
             detail: Mutex::new(Detail {
                 state: HealthState::unknown(),
@@ -126,6 +131,13 @@ impl Health {
     /// Whether the endpoint may be chosen.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// For how long it has been up at `now`, if it is up; a backend without a check is from its
+    /// beginning.
+    pub fn up_for(&self, now: Instant) -> Duration {
+        let came = Duration::from_millis(self.up_at.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.start + came)
     }
 
     /// All that is known.
@@ -155,6 +167,10 @@ impl Health {
         }
         if let Some(up) = change {
             detail.since = now;
+            if up {
+                let since = self.start.elapsed().as_millis() as u64;
+                self.up_at.store(since, Ordering::Relaxed);
+            }
             self.up.store(up, Ordering::Relaxed);
         }
         change.is_some()

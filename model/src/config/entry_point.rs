@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::Overload;
 use crate::value::{ByteSize, CertificateName, Duration, ListenAddress};
 
 /// An address, what is spoken there and within which limits.
@@ -19,6 +20,8 @@ pub struct EntryPoint {
     pub keep_alive: KeepAlive,
     /// Peers whose `X-Forwarded-*` fields are believed; from anyone else they are dropped.
     pub trusted_ips: Vec<IpNet>,
+    /// When requests are refused to protect the proxy.
+    pub overload: Option<Overload>,
 }
 
 /// TLS on an entry point: versions 1.2 and 1.3, ALPN `h2` and `http/1.1`, certificates by server

@@ -2,14 +2,14 @@
 
 use ipnet::IpNet;
 
-use super::{CircuitBreaker, Jwt, RateLimit, Waf};
+use super::{CircuitBreaker, Jwt, RateLimit, Retry, Waf};
 pub use crate::document::{Encoding, RedirectScheme, RetryOn};
 use crate::{
     document::HeaderValue,
     rule::{HeaderName, MethodName},
     value::{
-        ByteSize, Duration, HashSource, MiddlewareName, Pattern, Percentage, Secret, ServiceName,
-        StatusRange, Url,
+        ByteSize, Duration, HashSource, MiddlewareName, Pattern, Secret, ServiceName, StatusRange,
+        Url,
     },
 };
 
@@ -162,21 +162,6 @@ pub struct Cors {
     pub credentials: bool,
     /// For how many seconds browsers remember all this.
     pub max_age: u32,
-}
-
-/// When a request is tried again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Retry {
-    /// Tries in all, the first included.
-    pub attempts: u32,
-    /// The pause before the second try; doubled for each one after.
-    pub initial_interval: Duration,
-    /// How long one try may take.
-    pub per_try_timeout: Option<Duration>,
-    /// What is tried again; never empty.
-    pub on: Vec<RetryOn>,
-    /// The largest share of requests that may be tries beyond the first.
-    pub budget: Percentage,
 }
 
 impl Middleware {

@@ -1,17 +1,17 @@
 //! What is decided about a request beside its route: the blocks of the language that apply to
 //! many objects, already laid on each of them.
 //!
-//! None of this travels to proxies yet, for no proxy runs it; `lbctl` explains it.
+//! What a proxy runs of this stands in the objects that travel; the rest is here, and `lbctl`
+//! explains it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Jwt, Middleware, Objects, RateLimit, Retry, TrafficManagement, Waf};
-pub use crate::document::{Fail, Strategy as Balancing};
+use super::{Jwt, Middleware, Objects, RateLimit, Waf};
+pub use crate::document::Fail;
 use crate::{
     rule::MethodName,
     value::{
-        ByteSize, Duration, EntryPointName, HashSource, MiddlewareName, PathPattern, RouteName,
-        ServiceName, Weight,
+        ByteSize, Duration, EntryPointName, MiddlewareName, PathPattern, RouteName, ServiceName,
     },
 };
 
@@ -33,20 +33,8 @@ pub struct Policies {
 /// What holds for the requests of a service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServicePolicy {
-    /// How its backends share them.
-    pub traffic_management: Arc<TrafficManagement>,
     /// Middlewares of every route to it, after the route's own.
     pub middlewares: Vec<MiddlewareName>,
-    /// Who takes the next request, where no proxy can do that yet.
-    pub balancing: Option<Balancing>,
-    /// What of a request `hash` looks at.
-    pub hash_on: Option<HashSource>,
-    /// When a request is tried again.
-    pub retry: Option<Retry>,
-    /// Other services in place of backends, with their shares.
-    pub weighted: Vec<(ServiceName, Weight)>,
-    /// Another service that answers while this one cannot.
-    pub failover: Option<ServiceName>,
     /// gRPC to it.
     pub grpc: Option<Arc<Grpc>>,
 }
@@ -56,8 +44,6 @@ pub struct ServicePolicy {
 pub struct RoutePolicy {
     /// Middlewares in the order in which requests pass them.
     pub middlewares: Vec<MiddlewareName>,
-    /// How the backends share its requests, where that differs from its service.
-    pub traffic_management: Option<Arc<TrafficManagement>>,
     /// Who may ask.
     pub jwt: Option<Arc<Jwt>>,
     /// What may be asked.
@@ -105,17 +91,5 @@ impl Plugin {
     pub fn sees(&self, method: &str, path: &str) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|named| named.as_str() == method))
             && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
-    }
-}
-
-impl Policies {
-    /// What the backends of a service share the requests of a route by.
-    pub fn traffic(
-        &self,
-        route: &RouteName,
-        service: &ServiceName,
-    ) -> Option<&Arc<TrafficManagement>> {
-        let own = self.routes.get(route).and_then(|policy| policy.traffic_management.as_ref());
-        own.or_else(|| self.services.get(service).map(|policy| &policy.traffic_management))
     }
 }

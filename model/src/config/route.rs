@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::{InFlightLimit, Retry, TrafficManagement};
 use crate::{
     rule::Rule,
     value::{Duration, EntryPointName, ServiceName},
@@ -20,6 +21,12 @@ pub struct Route {
     pub service: ServiceName,
     /// Time-outs that differ from the service's.
     pub timeouts: RouteTimeouts,
+    /// How many of its requests may be on their way at once; each of these holds.
+    pub in_flight: Vec<InFlightLimit>,
+    /// When a request is tried again, where that differs from its service.
+    pub retry: Option<Retry>,
+    /// How backends share its requests, where that differs from its service.
+    pub traffic_management: Option<Arc<TrafficManagement>>,
 }
 
 /// Time-outs of a route that replace those of its service.

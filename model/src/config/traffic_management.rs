@@ -152,6 +152,13 @@ pub struct CircuitBreaker {
     pub max_recovery_timeout: Option<Duration>,
 }
 
+impl TrafficManagement {
+    /// The backends of the new version.
+    pub fn canaries(&self) -> impl Iterator<Item = &BackendName> {
+        self.canary.iter().flat_map(|canary| &canary.backends).map(|(name, _)| name)
+    }
+}
+
 impl BlueGreen {
     /// The backends of a slot.
     pub fn backends(&self, slot: Slot) -> &[BackendName] {

@@ -11,7 +11,7 @@ use crate::{
     schema::Definitions,
     value::{
         BackendName, BackendUrl, ByteSize, CertificateName, CookieName, Domain, Duration, Email,
-        Endpoint, EntryPointName, FilePath, Fraction, HashSource, InvalidValue, Label,
+        Endpoint, EntryPointName, Factor, FilePath, Fraction, HashSource, InvalidValue, Label,
         ListenAddress, MiddlewareName, PathPattern, Pattern, Percentage, PositiveDuration,
         RouteName, Secret, ServiceName, StatusRange, TlsOptionsName, Url, Weight,
     },
@@ -66,6 +66,8 @@ leaves! {
                   "pattern": "^[01](\\.[0-9]{1,6})?$" },
     Percentage => { "type": ["number", "string"], "minimum": 0, "maximum": 100,
                     "pattern": "^[0-9]{1,3}(\\.[0-9]{1,4})?$" },
+    Factor => { "type": ["number", "string"], "minimum": 0, "maximum": 10,
+                "pattern": "^(10|[0-9])(\\.[0-9]{1,3})?$" },
     HashSource => {
         "type": "string",
         "pattern": "^(client_ip|path|header:.+|cookie:.+)$",
@@ -181,6 +183,7 @@ macro_rules! whole_numbers {
     )*};
 }
 whole_numbers! {
+    u8: u8::MIN, u8::MAX;
     u16: u16::MIN, u16::MAX;
     u32: u32::MIN, u32::MAX;
     u64: u64::MIN, u64::MAX;

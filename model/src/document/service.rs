@@ -6,8 +6,8 @@ use super::{Grpc, HeaderValue, Named, OneOrMany, Spanned, TrafficManagement, rec
 use crate::{
     rule::{HeaderName, MethodName},
     value::{
-        BackendName, BackendUrl, Duration, HashSource, Label, MiddlewareName, Pattern,
-        PositiveDuration, ServiceName, StatusRange, Weight,
+        BackendName, BackendUrl, ByteSize, Duration, Factor, HashSource, Label, MiddlewareName,
+        Pattern, PositiveDuration, ServiceName, StatusRange, Weight,
     },
 };
 
@@ -20,6 +20,8 @@ record! {
         weight: Spanned<Weight> = "1",
         /// Where it stands; proxies of the same zone prefer it.
         zone: Spanned<Label>,
+        /// Its level: requests go to the lowest level, and what that cannot take to the next.
+        priority: Spanned<u8> = "0",
         /// Whether the path of the URL precedes those of requests.
         preserve_path: Spanned<bool> = "false",
     }
@@ -33,12 +35,18 @@ record! {
         backends: Vec<Spanned<BackendName>>,
         /// Other services and their shares, in place of backends.
         weighted: Vec<WeightedService>,
-        /// Another service that answers while this one cannot.
+        /// Another service that answers while this one has no backend to choose.
         failover: Spanned<ServiceName>,
+        /// The codes of this service's answers in place of which it answers, too.
+        failover_status: OneOrMany<StatusRange>,
         /// Who takes the next request.
         strategy: Spanned<Strategy> = "round_robin",
         /// What strategy `hash` looks at: client_ip, path, header:NAME or cookie:NAME.
         hash_on: Spanned<HashSource>,
+        /// For how long the share of a backend that came up grows; 0 gives it all at once.
+        slow_start: Spanned<Duration> = "0",
+        /// The percentage of backends that are well below which all are used, well or not.
+        panic_threshold: Spanned<crate::value::Percentage> = "0",
         /// How to find out whether a backend is well.
         health_check: Box<HealthCheck>,
         /// How to tell from its answers that a backend is not well.
@@ -116,8 +124,26 @@ record! {
         failure_window: Spanned<PositiveDuration> = "10s",
         /// For how long it takes none; longer each time.
         ejection_time: Spanned<PositiveDuration> = "30s",
+        /// The longest that this becomes.
+        max_ejection_time: Spanned<PositiveDuration> = "300s",
         /// The largest share of a pool, in percent, that may be out at once.
         max_ejection_percent: Spanned<crate::value::Percentage> = "50",
+        /// Compares the backends of a pool with each other.
+        success_rate: SuccessRate,
+    }
+}
+
+record! {
+    /// Takes out backends that succeed much less often than the others of their pool.
+    pub struct SuccessRate {
+        /// From one comparison to the next.
+        interval: Spanned<PositiveDuration> = "10s",
+        /// Backends with enough requests below which nothing is compared.
+        minimum_hosts: Spanned<NonZeroU32> = "5",
+        /// Requests within an interval below which a backend is not compared.
+        request_volume: Spanned<NonZeroU32> = "100",
+        /// How many standard deviations below the mean are too many.
+        stdev_factor: Spanned<Factor> = "1.9",
     }
 }
 
@@ -132,6 +158,13 @@ record! {
         per_try_timeout: Spanned<PositiveDuration>,
         /// What is tried again.
         on: Vec<Spanned<RetryOn>> = "[\"connect_failure\", \"refused_stream\"]",
+        /// Codes of answers that are tried again as well.
+        status: OneOrMany<StatusRange>,
+        /// Whether POST and other methods that may do something twice are tried again even when
+        /// the backend may have begun with them.
+        non_idempotent: Spanned<bool> = "false",
+        /// The largest request body that is kept to be sent again.
+        max_body_bytes: Spanned<ByteSize> = "64KiB",
         /// The largest share of requests, in percent, that may be tries beyond the first.
         budget: Spanned<crate::value::Percentage> = "20",
     }
@@ -159,8 +192,13 @@ record! {
         max_idle: Spanned<u32> = "256",
         /// How long they are kept.
         idle_timeout: Spanned<PositiveDuration> = "60s",
-        /// How many there are at most to one backend, busy ones included; 0 means no limit.
+        /// How many there are at most from one proxy to one backend, busy ones included; 0 means
+        /// no limit.
         max_connections: Spanned<u32> = "0",
+        /// How many requests may wait for one of them.
+        max_pending_requests: Spanned<u32> = "1024",
+        /// How long a request may wait.
+        queue_timeout: Spanned<PositiveDuration> = "1s",
         /// How old they get; 0 means no limit.
         max_lifetime: Spanned<Duration> = "0",
     }
@@ -173,6 +211,8 @@ words! {
         RoundRobin = "round_robin",
         /// The less busy of two drawn by weight.
         P2c = "p2c",
+        /// The one of two drawn by weight that answers sooner, going by its slowest answers.
+        PeakEwma = "peak_ewma",
         /// The least busy.
         LeastRequests = "least_requests",
         /// The same for the same part of the request.

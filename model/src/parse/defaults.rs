@@ -8,8 +8,8 @@ use std::{
 use super::Faults;
 use crate::{
     config::{
-        Backend, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Objects, Pool,
-        Service, ServiceTimeouts, Strategy,
+        Backend, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Objects, Overload,
+        Service,
     },
     diagnostic::Severity,
     diagnostic::code,
@@ -20,7 +20,7 @@ use crate::{
 const PORT: u16 = 8000;
 
 /// The entry point `web` on port 8000 of every address.
-pub(super) fn entry_points() -> Objects<EntryPointName, EntryPoint> {
+pub(super) fn entry_points(overload: Option<Overload>) -> Objects<EntryPointName, EntryPoint> {
     let address = ListenAddress(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)));
     let web = EntryPoint {
         address,
@@ -29,6 +29,7 @@ pub(super) fn entry_points() -> Objects<EntryPointName, EntryPoint> {
         limits: Limits::default(),
         keep_alive: KeepAlive::default(),
         trusted_ips: Vec::new(),
+        overload,
     };
     EntryPointName::parse("web").map(|name| (name, Arc::new(web))).into_iter().collect()
 }
@@ -48,14 +49,7 @@ impl Faults<'_> {
             }
             return Objects::new();
         }
-        let service = Service {
-            backends: backends.keys().cloned().collect(),
-            strategy: Strategy::default(),
-            health_check,
-            timeouts: ServiceTimeouts::default(),
-            pool: Pool::default(),
-            pass_host_header: true,
-        };
+        let service = Service { health_check, ..Service::of(backends.keys().cloned().collect()) };
         ServiceName::parse("default").map(|name| (name, Arc::new(service))).into_iter().collect()
     }
 }

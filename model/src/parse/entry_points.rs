@@ -19,9 +19,10 @@ impl Faults<'_> {
         &mut self,
         document: &Document,
     ) -> Objects<EntryPointName, EntryPoint> {
+        let overload = self.overload(document);
         let written = document.entry_points.as_deref().unwrap_or_default();
         if written.is_empty() {
-            return defaults::entry_points();
+            return defaults::entry_points(overload);
         }
         let certificates = Names::of("certificate", "certificates", document.certificates.as_ref());
         let options = Names::of("set of TLS options", "tls_options", document.tls_options.as_ref());
@@ -47,6 +48,7 @@ impl Faults<'_> {
                 limits,
                 keep_alive: keep_alive(written.keep_alive.as_ref()),
                 trusted_ips: list(written.trusted_ips.as_ref()),
+                overload,
             };
             entry_points.insert(name.value.clone(), Arc::new(entry_point));
         }

@@ -4,10 +4,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{Faults, Names, list, number, or, waf};
 use crate::{
-    config::{Cors, Encoding, Headers, Middleware, Objects, RateLimit, Retry, RetryOn},
+    config::{Cors, Encoding, Headers, Middleware, Objects, RateLimit},
     diagnostic::code,
     document::{self, At, Document, Spanned},
-    value::{ByteSize, Duration, HashSource, MiddlewareName, Percentage, Secret, ServiceName},
+    value::{ByteSize, Duration, HashSource, MiddlewareName, Secret, ServiceName},
 };
 
 /// What middlewares may name.
@@ -383,25 +383,6 @@ impl Faults<'_> {
     }
 
     /// When a request is tried again.
-    pub(super) fn retry(&mut self, written: &document::Retry) -> Option<Retry> {
-        let attempts = written.attempts?;
-        if attempts.value.get() == 1 {
-            let message = "one try in all means that nothing is tried again";
-            self.warn(attempts.at, code::UNUSED, message, "write 2 or more, or remove the block");
-        }
-        let budget = Percentage::parse("20").ok()?;
-        Some(Retry {
-            attempts: attempts.value.get(),
-            initial_interval: or(written.initial_interval.as_ref(), Duration::from_millis(100)),
-            per_try_timeout: written.per_try_timeout.map(|d| d.value.get()),
-            on: match &written.on {
-                Some(_) => list(written.on.as_ref()),
-                None => vec![RetryOn::ConnectFailure, RetryOn::RefusedStream],
-            },
-            budget: or(written.budget.as_ref(), budget),
-        })
-    }
-
     fn errors(&mut self, written: &document::Errors, services: &Names<'_>) -> Option<Middleware> {
         let status = written.status.as_ref()?;
         self.not_empty(written.at, "status", status.0.is_empty());

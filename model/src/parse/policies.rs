@@ -10,19 +10,20 @@ use std::{
 };
 
 use super::{
-    Faults, Names, or, protocols,
+    Faults, Names, protocols,
     routes::{service_names, some},
+    run::Run,
     traffic_management::{Surroundings, keep_versions, laid, on, said},
     waf,
 };
 use crate::{
     config::{
-        Backend, Balancing, BlueGreen, EntryPoint, Grpc, Jwt, Objects, Policies, RateLimit, Route,
+        Backend, BlueGreen, EntryPoint, Grpc, Jwt, Objects, Policies, RateLimit, Route,
         RoutePolicy, Service, ServicePolicy, TrafficManagement, Waf,
     },
     diagnostic::code,
     document::{self, At, Document},
-    value::{BackendName, EntryPointName, RouteName, ServiceName, Weight},
+    value::{BackendName, CookieName, EntryPointName, RouteName, ServiceName},
 };
 
 /// What a document says for everything.
@@ -42,12 +43,13 @@ struct Shared<'d> {
 
 type Made<'a> = (
     &'a Objects<EntryPointName, EntryPoint>,
-    &'a Objects<ServiceName, Service>,
-    &'a Objects<RouteName, Route>,
+    &'a mut Objects<ServiceName, Service>,
+    &'a mut Objects<RouteName, Route>,
 );
 
 impl Faults<'_> {
-    /// Everything beyond where requests go. Backends that canaries bring along are added.
+    /// Everything beyond where requests go. What of it a proxy runs is put into services and
+    /// routes; backends that canaries bring along are added.
     pub(super) fn policies(
         &mut self,
         document: &Document,
@@ -73,22 +75,39 @@ impl Faults<'_> {
         }
         let by_name: HashMap<&str, _> =
             document.services.iter().flatten().map(|(n, s)| (n.value.as_str(), s)).collect();
-        for (name, service) in services {
+        let are_several = services.len() > 1;
+        for (name, service) in services.iter_mut() {
             let written = by_name.get(name.as_str()).copied();
             self.path = vec!["services".to_owned(), name.to_string()];
-            let policy = self.service_policy((name, service), written, &mut shared, &mut around);
+            let mut traffic =
+                self.service_traffic((name, service), written, &mut shared, &mut around);
+            if are_several {
+                own_cookie(&mut traffic, name, written);
+            }
+            if *traffic != TrafficManagement::default() {
+                Arc::make_mut(service).traffic_management = traffic;
+            }
+            let policy = self.service_policy(written, &shared);
             if policy != ServicePolicy::default() {
                 policies.services.insert(name.clone(), policy);
             }
         }
         let by_name: HashMap<&str, _> =
             document.routes.iter().flatten().map(|(n, r)| (n.value.as_str(), r)).collect();
-        for (name, route) in routes {
+        for (name, route) in routes.iter_mut() {
             let written = by_name.get(name.as_str()).copied();
             self.path = vec!["routes".to_owned(), name.to_string()];
-            let base = policies.services.get(&route.service).map(|p| &p.traffic_management);
-            let pool = services.get(&route.service);
-            let policy = self.route_policy(written, (base, pool), &shared, &mut around);
+            let policy = self.route_policy(written, &shared);
+            let own = written.and_then(|written| written.traffic_management.as_ref());
+            let traffic = own.zip(services.get(&route.service));
+            let traffic = traffic.map(|(own, pool)| self.route_traffic(own, pool, &mut around));
+            let of_service = policies.services.get(&route.service);
+            let of_service = of_service.into_iter().flat_map(|policy| &policy.middlewares);
+            let names = policy.middlewares.iter().chain(of_service);
+            let run = Run::of(names, &policies.middlewares);
+            if !run.is_empty() || traffic.is_some() {
+                run.lay((traffic, services.get(&route.service)), Arc::make_mut(route));
+            }
             if policy != RoutePolicy::default() {
                 policies.routes.insert(name.clone(), policy);
             }
@@ -182,13 +201,13 @@ impl Faults<'_> {
         self.error(at, code::WRONG_SCOPE, message, help);
     }
 
-    fn service_policy(
+    fn service_traffic(
         &mut self,
         (name, service): (&ServiceName, &Service),
         written: Option<&document::Service>,
         shared: &mut Shared<'_>,
         around: &mut Surroundings<'_>,
-    ) -> ServicePolicy {
+    ) -> Arc<TrafficManagement> {
         let deployments = (shared.blue_green.contains(name), shared.canary.contains(name));
         let base = Arc::clone(shared.laid.entry(deployments).or_insert_with(|| {
             let mut base = shared.traffic.clone();
@@ -211,33 +230,20 @@ impl Faults<'_> {
         if let Some(made) = &traffic_management.blue_green {
             self.in_no_slot(made, written, &traffic_management);
         }
-        let Some(written) = written else {
-            return ServicePolicy { traffic_management, ..ServicePolicy::default() };
-        };
-        let runs =
-            |strategy: &Balancing| !matches!(strategy, Balancing::LeastRequests | Balancing::Hash);
+        traffic_management
+    }
+
+    fn service_policy(
+        &mut self,
+        written: Option<&document::Service>,
+        shared: &Shared<'_>,
+    ) -> ServicePolicy {
+        let Some(written) = written else { return ServicePolicy::default() };
         ServicePolicy {
-            traffic_management,
             middlewares: match &written.middlewares {
                 Some(listed) => self.named_in_order("middlewares", listed, &shared.middlewares),
                 None => Vec::new(),
             },
-            balancing: written.strategy.map(|s| s.value).filter(|strategy| !runs(strategy)),
-            hash_on: written.hash_on.as_ref().map(|source| source.value.clone()),
-            retry: written
-                .retry
-                .as_ref()
-                .and_then(|written| self.within("retry", |faults| faults.retry(written))),
-            weighted: written
-                .weighted
-                .iter()
-                .flatten()
-                .filter_map(|part| {
-                    let weight = or(part.weight.as_ref(), Weight::ONE);
-                    Some((part.service.as_ref()?.value.clone(), weight))
-                })
-                .collect(),
-            failover: written.failover.as_ref().map(|other| other.value.clone()),
             grpc: match &written.grpc {
                 Some(own) => on(Some(own)).map(|own| Arc::new(protocols::grpc(own))),
                 None => None,
@@ -248,9 +254,7 @@ impl Faults<'_> {
     fn route_policy(
         &mut self,
         written: Option<&document::Route>,
-        (base, pool): (Option<&Arc<TrafficManagement>>, Option<&Arc<Service>>),
         shared: &Shared<'_>,
-        around: &mut Surroundings<'_>,
     ) -> RoutePolicy {
         let Some(written) = written else {
             return RoutePolicy {
@@ -261,22 +265,11 @@ impl Faults<'_> {
                 ..RoutePolicy::default()
             };
         };
-        let traffic_management = written.traffic_management.as_ref().map(|own| {
-            let made = self.traffic_management(own, around);
-            if let Some(pool) = pool {
-                self.within_pool(own, &made, pool);
-            }
-            let none = TrafficManagement::default();
-            let mut whole = laid((own, made), base.map_or(&none, |base| base));
-            keep_versions(&mut whole);
-            Arc::new(whole)
-        });
         RoutePolicy {
             middlewares: match &written.middlewares {
                 Some(listed) => self.named_in_order("middlewares", listed, &shared.middlewares),
                 None => Vec::new(),
             },
-            traffic_management,
             jwt: match said(written.jwt.as_deref()) {
                 Some(own) => on(Some(own))
                     .and_then(|own| self.within("jwt", |faults| faults.jwt(own)))
@@ -298,6 +291,20 @@ impl Faults<'_> {
                 None => shared.grpc.clone(),
             },
         }
+    }
+
+    /// How backends share the requests of a route that says so itself.
+    fn route_traffic(
+        &mut self,
+        own: &document::TrafficManagement,
+        pool: &Service,
+        around: &mut Surroundings<'_>,
+    ) -> Arc<TrafficManagement> {
+        let made = self.traffic_management(own, around);
+        self.within_pool(own, &made, pool);
+        let mut whole = laid((own, made), &pool.traffic_management);
+        keep_versions(&mut whole);
+        Arc::new(whole)
     }
 
     /// A deployment of a service or route names backends of its pool.
@@ -353,5 +360,32 @@ impl Faults<'_> {
                 });
             }
         }
+    }
+}
+
+/// Services behind one host would overwrite each other's cookie, so where its name is that of the
+/// block for all, each gets its own.
+fn own_cookie(
+    traffic: &mut Arc<TrafficManagement>,
+    name: &ServiceName,
+    written: Option<&document::Service>,
+) {
+    let own = written.and_then(|written| written.traffic_management.as_ref());
+    if said(own.and_then(|own| own.session_stickiness.as_ref())).is_some() {
+        return;
+    }
+    let Some(cookie) = traffic.session_stickiness.as_ref().and_then(|s| s.cookie_name.as_ref())
+    else {
+        return;
+    };
+    let suffix = name.as_str().replace('@', "_");
+    // Names have lengths that together a cookie's may not have.
+    let own = CookieName::parse(&format!("{cookie}_{suffix}"));
+    let own = own.or_else(|_| {
+        let hash = blake3::hash(name.as_str().as_bytes()).to_hex();
+        CookieName::parse(&format!("lb_session_{}", &hash[..16]))
+    });
+    if let (Ok(own), Some(sessions)) = (own, Arc::make_mut(traffic).session_stickiness.as_mut()) {
+        sessions.cookie_name = Some(own);
     }
 }

@@ -43,7 +43,17 @@ impl Faults<'_> {
             let priority = written.priority.as_ref().map_or(rule.default_priority(), |p| p.value);
             let timeouts = written.timeouts.as_deref().map(timeouts).unwrap_or_default();
             let Some(service) = service else { continue };
-            let route = Route { rule, entry_points, priority, service, timeouts };
+            let (in_flight, retry, traffic_management) = (Vec::new(), None, None);
+            let route = Route {
+                rule,
+                entry_points,
+                priority,
+                service,
+                timeouts,
+                in_flight,
+                retry,
+                traffic_management,
+            };
             routes.insert(name.value.clone(), Arc::new(route));
         }
         self.path.clear();
@@ -121,6 +131,9 @@ impl Faults<'_> {
             entry_points: entry_points.keys().cloned().collect(),
             service: service.clone(),
             timeouts: RouteTimeouts::default(),
+            in_flight: Vec::new(),
+            retry: None,
+            traffic_management: None,
         };
         RouteName::parse("default").map(|name| (name, Arc::new(route))).into_iter().collect()
     }

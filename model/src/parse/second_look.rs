@@ -103,10 +103,7 @@ impl Faults<'_> {
 /// Services that get requests: from a route, or in the place of another service.
 fn used_services(config: &Config) -> HashSet<&ServiceName> {
     let mut used: HashSet<_> = config.routes.values().map(|route| &route.service).collect();
-    for policy in config.policies.services.values() {
-        used.extend(policy.weighted.iter().map(|(name, _)| name));
-        used.extend(&policy.failover);
-    }
+    used.extend(config.services.values().flat_map(|service| service.others()));
     for middleware in config.policies.middlewares.values() {
         if let crate::config::Middleware::Errors { service, .. } = &**middleware {
             used.insert(service);
@@ -117,13 +114,7 @@ fn used_services(config: &Config) -> HashSet<&ServiceName> {
 
 /// Backends that are in a pool or get the requests of a canary.
 fn used_backends(config: &Config) -> HashSet<&BackendName> {
-    let mut used: HashSet<_> =
-        config.services.values().flat_map(|service| &service.backends).collect();
-    let services = config.policies.services.values().map(|policy| &policy.traffic_management);
-    let routes = config.policies.routes.values();
-    let routes = routes.filter_map(|policy| policy.traffic_management.as_ref());
-    for canary in services.chain(routes).filter_map(|traffic| traffic.canary.as_ref()) {
-        used.extend(canary.backends.iter().map(|(name, _)| name));
-    }
-    used
+    let services = config.services.values().flat_map(|service| service.members());
+    let routes = config.routes.values().filter_map(|route| route.traffic_management.as_ref());
+    services.chain(routes.flat_map(|traffic| traffic.canaries())).collect()
 }

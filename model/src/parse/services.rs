@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::{Faults, Names, or};
 use crate::{
-    config::{AdminState, Backend, HealthCheck, Objects, Pool, Service, ServiceTimeouts, Strategy},
+    config::{Backend, Failover, HealthCheck, Objects, Pool, Service, ServiceTimeouts, Strategy},
     diagnostic::code,
     document::{self, Document, Spanned},
-    value::{BackendName, Duration, Scheme, ServiceName, Weight},
+    value::{BackendName, Duration, Percentage, Scheme, ServiceName, Weight},
 };
+
+/// Services in place of backends, and in place of the service.
+type Others = (Vec<(ServiceName, Weight)>, Option<Failover>);
 
 impl Faults<'_> {
     pub(super) fn backends(&mut self, document: &Document) -> Objects<BackendName, Backend> {
@@ -25,9 +28,12 @@ impl Faults<'_> {
                 let help = "leave it out, or write `preserve_path: true` to put it before theirs";
                 self.error(url.at, code::INVALID_VALUE, message, help);
             }
-            let weight = or(written.weight.as_ref(), Weight::ONE);
-            let url = url.value.clone();
-            let backend = Backend { url, weight, admin_state: AdminState::Enabled };
+            let backend = Backend {
+                weight: or(written.weight.as_ref(), Weight::ONE),
+                zone: written.zone.as_ref().map(|zone| zone.value.clone()),
+                priority: or(written.priority.as_ref(), 0),
+                ..Backend::at(url.value.clone())
+            };
             backends.insert(name.value.clone(), Arc::new(backend));
         }
         self.path.clear();
@@ -52,13 +58,14 @@ impl Faults<'_> {
         let mut services = Objects::new();
         for (name, service) in written {
             self.path = vec!["services".to_owned(), name.value.to_string()];
-            self.alternatives(name, service, &names);
-            let made = self.service(name, service, &known, shared.as_ref());
+            let others = self.alternatives(name, service, &names);
+            let made = self.service(name, service, (&known, others), shared.as_ref());
             if let Some(made) = &made {
                 self.one_protocol(service, made, backends);
             }
             services.extend(made.map(|made| (name.value.clone(), Arc::new(made))));
         }
+        self.endless_services(document, &services);
         self.path.clear();
         services
     }
@@ -67,7 +74,7 @@ impl Faults<'_> {
         &mut self,
         name: &Spanned<ServiceName>,
         written: &document::Service,
-        known: &Names<'_>,
+        (known, (weighted, failover)): (&Names<'_>, Others),
         shared: Option<&HealthCheck>,
     ) -> Option<Service> {
         // Looked at first: all faults are wanted, also beside backends that are missing.
@@ -78,6 +85,13 @@ impl Faults<'_> {
         let timeouts = service_timeouts(written.timeouts.as_deref());
         let pool = pool(written.pool.as_deref());
         let strategy = self.strategy(written);
+        let outlier_detection = written.passive_health_check.as_ref().and_then(|written| {
+            self.within("passive_health_check", |faults| faults.outlier_detection(written))
+        });
+        let retry = written
+            .retry
+            .as_ref()
+            .and_then(|written| self.within("retry", |faults| faults.retry(written)));
         let backends = match &written.backends {
             Some(listed) => {
                 let twice = "remove it; a larger share is what `weight` on the backend is for";
@@ -99,12 +113,18 @@ impl Faults<'_> {
             }
         };
         Some(Service {
-            backends,
+            weighted,
+            failover,
             strategy,
+            slow_start: or(written.slow_start.as_ref(), Duration::ZERO),
+            panic_threshold: or(written.panic_threshold.as_ref(), Percentage::ZERO),
+            outlier_detection,
+            retry,
             health_check,
             timeouts,
             pool,
             pass_host_header: or(written.pass_host_header.as_ref(), true),
+            ..Service::of(backends)
         })
     }
 
@@ -123,48 +143,13 @@ impl Faults<'_> {
             }),
             _ => {}
         }
-        match strategy.map(|strategy| strategy.value) {
-            Some(document::Strategy::P2c) => Strategy::P2c,
+        match (strategy.map(|strategy| strategy.value), &written.hash_on) {
+            (Some(document::Strategy::P2c), _) => Strategy::P2c,
+            (Some(document::Strategy::PeakEwma), _) => Strategy::PeakEwma,
+            (Some(document::Strategy::LeastRequests), _) => Strategy::LeastRequests,
+            (Some(document::Strategy::Hash), Some(source)) => Strategy::Hash(source.value.clone()),
             _ => Strategy::RoundRobin,
         }
-    }
-
-    /// Other services in place of backends, or of this one.
-    fn alternatives(
-        &mut self,
-        name: &Spanned<ServiceName>,
-        written: &document::Service,
-        names: &Names<'_>,
-    ) {
-        if let Some(other) = &written.failover {
-            self.within("failover", |faults| {
-                if other.value == name.value {
-                    let message = "a service cannot stand in for itself";
-                    faults.error(other.at, code::LOOP, message, "name another service");
-                } else {
-                    faults.refers(other, names);
-                }
-            });
-        }
-        let Some(weighted) = &written.weighted else { return };
-        if let Some(backends) = written.backends.as_ref().and_then(|listed| listed.first()) {
-            let message = "a service has backends or other services, not both";
-            let help = "make a service of the backends and name it in `weighted`";
-            self.error(backends.at, code::CONFLICT, message, help);
-        }
-        if weighted.is_empty() && written.backends.is_none() {
-            let help = "write weighted: [{ service: NAME, weight: 1 }]";
-            self.error(name.at, code::EMPTY, "there is no service to choose from", help);
-        }
-        self.each("weighted", weighted, |faults, part| {
-            let Some(other) = &part.service else { return };
-            if other.value == name.value {
-                let message = "a service cannot be a part of itself";
-                faults.error(other.at, code::LOOP, message, "name another service");
-            } else {
-                faults.refers(other, names);
-            }
-        });
     }
 
     /// A pool speaks one kind of protocol: requests, bytes or datagrams.
@@ -280,10 +265,17 @@ fn pool(written: Option<&document::Pool>) -> Pool {
     Pool {
         max_idle: or(written.max_idle.as_ref(), default.max_idle),
         idle_timeout: written.idle_timeout.as_ref().map_or(default.idle_timeout, |d| d.value.get()),
+        max_connections: or(written.max_connections.as_ref(), default.max_connections),
+        max_pending_requests: or(
+            written.max_pending_requests.as_ref(),
+            default.max_pending_requests,
+        ),
+        queue_timeout: written.queue_timeout.map_or(default.queue_timeout, |d| d.value.get()),
+        max_lifetime: or(written.max_lifetime.as_ref(), default.max_lifetime),
     }
 }
 
 /// Whether a text can stand as the target of a request.
-pub(super) fn is_path(path: &str) -> bool {
+pub(crate) fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -137,8 +137,7 @@ fn a_block_that_does_not_say_whether_it_is_on_leaves_the_one_above_as_it_is() {
     let routes = &config.policies.routes;
     assert!(routes["silent"].jwt.is_some() && routes["silent"].waf.is_some());
     assert!(routes["off"].jwt.is_none() && routes["off"].waf.is_some());
-    let service = &config.policies.services["s"];
-    assert!(service.traffic_management.circuit_breaker.is_some());
+    assert!(config.services["s"].traffic_management.circuit_breaker.is_some());
 }
 
 /// What a block means with the keys that it needs, and with every default written out beside.

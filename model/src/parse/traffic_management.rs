@@ -5,9 +5,8 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc};
 use super::{Faults, Names, list, number, or};
 use crate::{
     config::{
-        self, AdminState, Backend, BlueGreen, Canary, CanaryStep, CircuitBreaker, EntryPoint,
-        MirrorTarget, Objects, SameSite, SessionStickiness, Slot, TrafficManagement,
-        TrafficMirroring,
+        self, Backend, BlueGreen, Canary, CanaryStep, CircuitBreaker, EntryPoint, MirrorTarget,
+        Objects, SameSite, SessionStickiness, Slot, TrafficManagement, TrafficMirroring,
     },
     diagnostic::code,
     document::{self, Item, LargeBody, Spanned},
@@ -219,9 +218,7 @@ impl Faults<'_> {
                 }
                 Some(_) => {}
                 None => {
-                    let url = url.value.clone();
-                    let (weight, admin_state) = (Weight::ONE, AdminState::Enabled);
-                    let backend = Backend { url, weight, admin_state };
+                    let backend = Backend::at(url.value.clone());
                     around.made.insert(name.clone(), Arc::new(backend));
                 }
             },

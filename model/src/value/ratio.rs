@@ -1,4 +1,5 @@
-//! Shares: fractions from 0 to 1 and percentages from 0 to 100, both exact to a millionth.
+//! Shares: fractions from 0 to 1 and percentages from 0 to 100, both exact to a millionth; and
+//! small factors.
 
 use std::fmt;
 
@@ -18,6 +19,11 @@ pub struct Percentage(u32);
 impl Fraction {
     /// All of it.
     pub const ONE: Self = Self(WHOLE);
+
+    /// So many millionths.
+    pub fn of_millionths(parts: u32) -> Option<Self> {
+        (parts <= WHOLE).then_some(Self(parts))
+    }
 
     /// Reads a decimal number from 0 to 1.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
@@ -39,6 +45,14 @@ impl Fraction {
 }
 
 impl Percentage {
+    /// None of it.
+    pub const ZERO: Self = Self(0);
+
+    /// So many millionths.
+    pub fn of_millionths(parts: u32) -> Option<Self> {
+        (parts <= WHOLE).then_some(Self(parts))
+    }
+
     /// Reads a decimal number from 0 to 100, with at most four places.
     pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         decimal(text, 4).filter(|parts| *parts <= u64::from(WHOLE)).map_or_else(
@@ -55,6 +69,41 @@ impl Percentage {
     /// The share in millionths: 10% is 100,000.
     pub const fn parts_per_million(self) -> u32 {
         self.0
+    }
+}
+
+/// A factor from 0 to 10, such as `1.9`, exact to a thousandth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Factor(u32);
+
+impl Factor {
+    /// Reads a decimal number from 0 to 10, with at most three places.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        decimal(text, 3).filter(|parts| *parts <= 10_000).map_or_else(
+            || {
+                Err(InvalidValue::new(
+                    format!("`{text}` is not a factor"),
+                    "write a number from 0 to 10, such as 1.9",
+                ))
+            },
+            |parts| Ok(Self(parts as u32)),
+        )
+    }
+
+    /// So many thousandths.
+    pub fn of_thousandths(parts: u32) -> Option<Self> {
+        (parts <= 10_000).then_some(Self(parts))
+    }
+
+    /// The factor in thousandths.
+    pub const fn thousandths(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print(f, self.0, 3)
     }
 }
 

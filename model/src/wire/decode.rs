@@ -1,22 +1,26 @@
 //! Messages as objects of a configuration.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use lb_proto::v1;
 use prost::Message;
 
+use super::{
+    read::{Decoded, backend_names, duration, names, positive, share, small, text},
+    resilience, traffic_management,
+};
 use crate::{
     config::{
         AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, HealthCheck,
         KeepAlive, Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
-        Tls,
+        Tls, TrafficManagement,
     },
     resource::{Delta, Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,
     value::{
-        BackendName, BackendUrl, ByteSize, CertificateName, Duration, EntryPointName, InvalidValue,
-        ListenAddress, RouteName, Scheme, ServiceName, Weight,
+        BackendName, BackendUrl, ByteSize, CertificateName, EntryPointName, HashSource,
+        InvalidValue, Label, ListenAddress, Percentage, RouteName, Scheme, ServiceName, Weight,
     },
 };
 
@@ -29,8 +33,6 @@ pub struct InvalidResource {
     /// Why.
     pub message: String,
 }
-
-type Decoded<T> = Result<T, String>;
 
 /// Changes a configuration step by step into the one that is meant.
 pub(super) struct Decoder {
@@ -105,9 +107,14 @@ impl Decoder {
             for (key, _) in &self.delta.upsert {
                 dangling.at(key);
             }
+            // How deep a service leads depends on all behind it.
+            if self.delta.upsert.iter().any(|(key, _)| key.kind == ResourceKind::Service) {
+                config.services.keys().for_each(|name| dangling.endless(name));
+            }
         } else {
             for (name, service) in &config.services {
                 dangling.service(name, service);
+                dangling.endless(name);
             }
             for (name, entry_point) in &config.entry_points {
                 dangling.entry_point(name, entry_point);
@@ -151,10 +158,22 @@ impl Dangling<'_> {
     }
 
     fn service(&mut self, name: &ServiceName, service: &Service) {
-        for backend in &service.backends {
+        for backend in service.members().chain(slots(&service.traffic_management)) {
             if !self.config.backends.contains_key(backend) {
-                self.fault(ResourceKind::Service, name.to_arc(), format!("backend `{backend}`"));
+                self.missing(ResourceKind::Service, name.to_arc(), "backend", backend);
             }
+        }
+        for other in service.others() {
+            if !self.config.services.contains_key(other) {
+                self.missing(ResourceKind::Service, name.to_arc(), "service", other);
+            }
+        }
+    }
+
+    fn endless(&mut self, name: &ServiceName) {
+        if let Some(fault) = crate::parse::endless(&self.config.services, name) {
+            let key = ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
+            self.found.push(InvalidResource { key, message: fault });
         }
     }
 
@@ -162,27 +181,37 @@ impl Dangling<'_> {
         let tls = entry_point.tls.as_ref();
         for certificate in tls.and_then(|tls| tls.certificates.as_ref()).into_iter().flatten() {
             if !self.config.certificates.contains_key(certificate) {
-                let what = format!("certificate `{certificate}`");
-                self.fault(ResourceKind::EntryPoint, name.to_arc(), what);
+                self.missing(ResourceKind::EntryPoint, name.to_arc(), "certificate", certificate);
             }
         }
     }
 
     fn route(&mut self, name: &RouteName, route: &Route) {
+        let kind = ResourceKind::Route;
         if !self.config.services.contains_key(&route.service) {
-            let what = format!("service `{}`", route.service);
-            self.fault(ResourceKind::Route, name.to_arc(), what);
+            self.missing(kind, name.to_arc(), "service", &route.service);
+        }
+        let traffic = route.traffic_management.as_deref();
+        let named =
+            traffic.into_iter().flat_map(|traffic| traffic.canaries().chain(slots(traffic)));
+        for backend in named.filter(|backend| !self.config.backends.contains_key(*backend)) {
+            self.missing(kind, name.to_arc(), "backend", backend);
         }
         for entry_point in &route.entry_points {
             if !self.config.entry_points.contains_key(entry_point) {
-                let what = format!("entry point `{entry_point}`");
-                self.fault(ResourceKind::Route, name.to_arc(), what);
+                self.missing(kind, name.to_arc(), "entry point", entry_point);
             }
         }
     }
 
-    fn fault(&mut self, kind: ResourceKind, name: Arc<str>, what: String) {
-        let message = format!("there is no {what}");
+    fn missing(
+        &mut self,
+        kind: ResourceKind,
+        name: Arc<str>,
+        what: &str,
+        which: impl std::fmt::Display,
+    ) {
+        let message = format!("there is no {what} `{which}`");
         self.found.push(InvalidResource { key: ResourceKey { kind, name }, message });
     }
 }
@@ -200,36 +229,9 @@ fn object<N: Ord + Clone, M: Message + Default, T>(
     Ok(())
 }
 
-fn text(error: impl fmt::Display) -> String {
-    error.to_string()
-}
-
-/// A duration off the wire, within the bounds that documents have.
-fn duration(field: &str, millis: u64) -> Decoded<Duration> {
-    Duration::parse(&format!("{millis}ms")).map_err(|error| format!("{field}: {error}"))
-}
-
-/// A duration that must not be zero.
-fn positive(field: &str, millis: u64) -> Decoded<Duration> {
-    if millis == 0 { Err(format!("{field}: it is zero")) } else { duration(field, millis) }
-}
-
-fn names<N>(
-    list: &[String],
-    parse: impl Fn(&str) -> Result<N, InvalidValue>,
-    field: &str,
-) -> Decoded<Vec<N>> {
-    if list.is_empty() {
-        return Err(format!("{field}: it is empty"));
-    }
-    list.iter().map(|name| parse(name).map_err(text)).collect()
-}
-
-fn small(field: &str, number: u32) -> Decoded<u16> {
-    match u16::try_from(number) {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("{field}: {number} is out of range")),
-    }
+/// The backends of both slots.
+fn slots(traffic: &TrafficManagement) -> impl Iterator<Item = &BackendName> {
+    traffic.blue_green.iter().flat_map(|made| made.blue.iter().chain(&made.green))
 }
 
 fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
@@ -263,6 +265,7 @@ fn entry_point(message: v1::EntryPoint) -> Decoded<EntryPoint> {
             max_time: duration("connection time", message.max_connection_time_ms)?,
         },
         trusted_ips: trusted.map_err(text)?,
+        overload: message.overload.map(resilience::overload).transpose()?,
     })
 }
 
@@ -272,7 +275,12 @@ fn backend(message: v1::Backend) -> Decoded<Backend> {
     if url.scheme() != Scheme::Http || !url.path().is_empty() {
         return Err(format!("this version does not speak to `{url}`"));
     }
+    let zone = (!message.zone.is_empty()).then(|| Label::parse(&message.zone).map_err(text));
+    let priority = u8::try_from(message.priority)
+        .map_err(|_| format!("priority: {} is out of range", message.priority))?;
     Ok(Backend {
+        zone: zone.transpose()?,
+        priority,
         url,
         weight: weight.ok_or_else(|| format!("weight: {} is out of range", message.weight))?,
         admin_state: match v1::AdminState::try_from(message.admin_state) {
@@ -288,10 +296,29 @@ fn service(message: v1::Service) -> Decoded<Service> {
     let strategy = match message.strategy.as_str() {
         "round_robin" => Strategy::RoundRobin,
         "p2c" => Strategy::P2c,
+        "peak_ewma" => Strategy::PeakEwma,
+        "least_requests" => Strategy::LeastRequests,
+        "hash" => Strategy::Hash(HashSource::parse(&message.hash_on).map_err(text)?),
         other => return Err(format!("this version does not run the strategy `{other}`")),
     };
+    let weighted = message.weighted.into_iter().map(resilience::weighted);
+    let weighted = weighted.collect::<Decoded<Vec<_>>>()?;
+    let backends = match (message.backends.as_slice(), weighted.is_empty()) {
+        ([], false) => Vec::new(),
+        (listed, _) => backend_names(listed, "backends")?,
+    };
+    let traffic_management =
+        message.traffic_management.map(traffic_management::decode).transpose()?;
+    let panic = message.panic_threshold;
     Ok(Service {
-        backends: names(&message.backends, BackendName::parse, "backends")?,
+        backends,
+        weighted,
+        failover: message.failover.map(resilience::failover).transpose()?,
+        slow_start: duration("slow start", message.slow_start_ms)?,
+        panic_threshold: share("panic threshold", panic, Percentage::of_millionths)?,
+        outlier_detection: message.outlier_detection.map(resilience::outliers).transpose()?,
+        retry: message.retry.map(resilience::retry).transpose()?,
+        traffic_management: traffic_management.map(Arc::new).unwrap_or_default(),
         strategy,
         health_check: message.health_check.map(health_check).transpose()?,
         timeouts: ServiceTimeouts {
@@ -306,6 +333,10 @@ fn service(message: v1::Service) -> Decoded<Service> {
         pool: Pool {
             max_idle: message.pool_max_idle,
             idle_timeout: positive("pool idle time-out", message.pool_idle_timeout_ms)?,
+            max_connections: message.pool_max_connections,
+            max_pending_requests: message.pool_max_pending_requests,
+            queue_timeout: positive("queue time-out", message.pool_queue_timeout_ms)?,
+            max_lifetime: duration("connection age", message.pool_max_lifetime_ms)?,
         },
         pass_host_header: message.pass_host_header,
     })
@@ -331,6 +362,9 @@ fn route(message: v1::Route) -> Decoded<Route> {
     })?;
     let timeout =
         |field: &str, millis: Option<u64>| millis.map(|millis| duration(field, millis)).transpose();
+    let in_flight = message.in_flight.into_iter().map(resilience::in_flight);
+    let traffic_management =
+        message.traffic_management.map(traffic_management::decode).transpose()?;
     Ok(Route {
         rule: Arc::new(rule),
         entry_points: names(&message.entry_points, EntryPointName::parse, "entry points")?,
@@ -345,6 +379,9 @@ fn route(message: v1::Route) -> Decoded<Route> {
             idle: timeout("idle time-out", message.idle_timeout_ms)?,
             total: timeout("total time-out", message.total_timeout_ms)?,
         },
+        in_flight: in_flight.collect::<Decoded<_>>()?,
+        retry: message.retry.map(resilience::retry).transpose()?,
+        traffic_management: traffic_management.map(Arc::new),
     })
 }
 

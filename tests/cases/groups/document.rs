@@ -134,6 +134,9 @@ impl Drawn {
                 priority: drawn.priority,
                 service: config.services.keys().nth(drawn.service).unwrap().clone(),
                 timeouts: RouteTimeouts::default(),
+                in_flight: Vec::new(),
+                retry: None,
+                traffic_management: None,
             };
             let name = RouteName::parse(&format!("r{index}")).unwrap();
             config.routes.insert(name, Arc::new(route));

@@ -74,10 +74,14 @@ pub(super) fn follow(
     for name in middlewares.into_iter().flatten().flatten() {
         way.middleware(name, 0);
     }
-    if let Some(traffic) = policies.traffic(route, service) {
+    let spec = config.routes.get(route);
+    let pool = config.services.get(service);
+    let of_route = spec.and_then(|route| route.traffic_management.as_ref());
+    if let Some(traffic) = of_route.or(pool.map(|pool| &pool.traffic_management)) {
         way.traffic(traffic);
     }
-    if let Some(retry) = of_service.and_then(|policy| policy.retry.as_ref()) {
+    let of_route = spec.and_then(|route| route.retry.as_ref());
+    if let Some(retry) = of_route.or(pool.and_then(|pool| pool.retry.as_ref())) {
         way.at_run_time("retry".to_owned(), format!("up to {} tries", retry.attempts));
     }
     way.followed

@@ -7,14 +7,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lb_model::{
-    config::{Config, Route, RouteTimeouts, Service},
+    config::{Config, InFlightLimit, Route, RouteTimeouts, Service},
     value::{EntryPointName, RouteName},
 };
 use lb_routing::{RouteEntry, RouteTable};
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 
-use super::{CompileContext, CompileError, ObjectKind, position};
-use crate::runtime::compiled::{CompiledSnapshot, RouteLimits, RouteTarget};
+use super::{CompileContext, CompileError, ObjectKind, clusters};
+use crate::{
+    proxy::{forward::Again, in_flight::Gate},
+    runtime::compiled::{CompiledSnapshot, RouteLimits, RouteTarget},
+};
 
 /// Past one changed route in so many, building anew is cheaper.
 const MANY: usize = 8;
@@ -131,14 +134,12 @@ impl From<'_> {
         before: Option<&Arc<RouteTarget>>,
         faults: &mut Vec<CompileError>,
     ) -> Option<Arc<RouteTarget>> {
+        let key = clusters::key(name.as_str(), route);
         let same_place = |before: &&Arc<RouteTarget>| {
-            let cluster = self.clusters.get(before.cluster);
-            cluster.is_some_and(|cluster| **cluster.name() == *route.service.as_str())
+            self.clusters.get(before.cluster).is_some_and(|cluster| *cluster.key() == key)
         };
-        let at = before
-            .filter(same_place)
-            .map(|before| before.cluster)
-            .or_else(|| position(self.clusters, |cluster| cluster.name(), route.service.as_str()));
+        let at = before.filter(same_place).map(|before| before.cluster);
+        let at = at.or_else(|| clusters::find(self.clusters, &key));
         let (Some(cluster), Some(service)) = (at, self.config.services.get(&route.service)) else {
             let message = format!("service `{}` cannot be used", route.service);
             faults.push(fault(name, message));
@@ -156,6 +157,8 @@ impl From<'_> {
             cluster,
             limits: limits(service, route),
             pass_host_header: service.pass_host_header,
+            retry: route.retry.as_ref().or(service.retry.as_ref()).map(Again::new),
+            in_flight: gates(route, before),
             counters: before.map_or_else(
                 || Arc::new(PerWorker::new(self.context.workers)),
                 |before| Arc::clone(&before.counters),
@@ -218,6 +221,16 @@ fn entry(name: &RouteName, route: &Route, target: usize) -> RouteEntry<usize> {
 
 fn fault(name: &RouteName, message: String) -> CompileError {
     CompileError { kind: ObjectKind::Route, name: name.to_string(), message }
+}
+
+/// The gates of a route, with those who are inside them already.
+fn gates(route: &Route, before: Option<&Arc<RouteTarget>>) -> Vec<Arc<Gate>> {
+    let gate = |limit: &InFlightLimit| {
+        let known = before.into_iter().flat_map(|before| &before.in_flight);
+        let mut known = known.filter(|gate| gate.limit() == limit);
+        known.next().map_or_else(|| Arc::new(Gate::new(limit.clone())), Arc::clone)
+    };
+    route.in_flight.iter().map(gate).collect()
 }
 
 fn limits(service: &Service, route: &Route) -> RouteLimits {

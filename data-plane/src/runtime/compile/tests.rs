@@ -21,7 +21,8 @@ fn context() -> CompileContext {
     let fallback = self_signed().unwrap();
     let certificates = Arc::new(CertificateSet::empty(&fallback));
     let tls = Arc::new(server_config(Arc::new(CertificateResolver::new(certificates))).unwrap());
-    CompileContext { workers: 2, fallback, tls }
+    let secret = lb_model::resource::HashKey([0; 32]);
+    CompileContext { workers: 2, fallback, tls, secret, zone: None }
 }
 
 /// A route by its number: its path, its priority, its service, and where it listens.

@@ -1,0 +1,163 @@
+//! One try of a request at one backend, followed to what it says of the backend.
+//!
+//! As long as it lives it counts as in flight and holds its place. What the backend made of it is
+//! told once, as soon as that is known; a try that ends without a word, because its client went
+//! away, says nothing about the backend.
+
+use std::{rc::Rc, time::Duration};
+
+use lb_http::Reason;
+use tokio::time::Instant;
+
+use crate::{
+    breaker::{Outcome, Permit, Transition},
+    cluster::LocalCluster,
+    limiter::{NoPlace, Place},
+    pool::LocalEndpoint,
+};
+
+/// What a response that was not one counts for among response times.
+const COST_OF_FAILURE: Duration = Duration::from_secs(1);
+
+/// A try.
+#[derive(Debug)]
+pub struct Attempt {
+    endpoint: Rc<LocalEndpoint>,
+    watched: Option<Watched>,
+}
+
+/// A try at a backend of a cluster that has a policy.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) cluster: Rc<LocalCluster>,
+    pub(crate) index: usize,
+    /// What the breaker gave.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) place: Option<Place>,
+    pub(crate) start: Instant,
+    pub(crate) is_judged: bool,
+}
+
+impl Attempt {
+    /// Begins a try, which counts as in flight from now on.
+    pub(crate) fn begin(endpoint: &Rc<LocalEndpoint>, watched: Option<Watched>) -> Self {
+        let counters = endpoint.counters();
+        counters.in_flight.bump();
+        counters.requests.bump();
+        Self { endpoint: Rc::clone(endpoint), watched }
+    }
+
+    /// The backend.
+    pub const fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        &self.endpoint
+    }
+
+    /// Whether somebody wants to know what becomes of it.
+    pub const fn is_watched(&self) -> bool {
+        self.watched.is_some()
+    }
+
+    /// Whether it must wait for a place before it may be sent.
+    pub fn must_wait(&self) -> bool {
+        self.watched.as_ref().is_some_and(|watched| {
+            watched.place.is_none() && watched.cluster.limiter(watched.index).is_some()
+        })
+    }
+
+    /// Waits for a place at the backend.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPlace`].
+    pub async fn wait(&mut self) -> Result<(), NoPlace> {
+        let Some(watched) = &mut self.watched else { return Ok(()) };
+        let Some(limiter) = watched.cluster.limiter(watched.index).cloned() else { return Ok(()) };
+        let place = limiter.take().await?;
+        watched.place = Some(place);
+        // What was waited for is not the backend's response time.
+        watched.start = Instant::now();
+        Ok(())
+    }
+
+    /// The backend answered with this status.
+    pub fn respond(&mut self, status: u16, now: Instant) {
+        let Some(watched) = &mut self.watched else { return };
+        let failed = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
+        let took = now.saturating_duration_since(watched.start);
+        let outcome = if failed { Outcome::Failure } else { Outcome::Success };
+        watched.judge(
+            &self.endpoint,
+            outcome,
+            if failed { took.max(COST_OF_FAILURE) } else { took },
+            now,
+        );
+    }
+
+    /// There is no response, or it broke off, for this reason.
+    pub fn fail(&mut self, reason: Reason, now: Instant) {
+        let Some(watched) = &mut self.watched else { return };
+        let outcome = match reason {
+            Reason::UpstreamConnectError
+            | Reason::UpstreamReset
+            | Reason::UpstreamInvalid
+            | Reason::UpstreamTimeout => Outcome::Failure,
+            _ => Outcome::Undecided,
+        };
+        let took = now.saturating_duration_since(watched.start).max(COST_OF_FAILURE);
+        watched.judge(&self.endpoint, outcome, took, now);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.endpoint.counters().in_flight.drop_one();
+        if let Some(watched) = &mut self.watched
+            && !watched.is_judged
+            && let Some(permit) = watched.permit.take()
+            && let Some(breaker) = watched.cluster.breaker(watched.index)
+        {
+            breaker.record(self.endpoint.worker(), permit, Outcome::Undecided, Instant::now());
+        }
+    }
+}
+
+impl Watched {
+    fn judge(&mut self, endpoint: &LocalEndpoint, outcome: Outcome, took: Duration, now: Instant) {
+        if self.is_judged && outcome != Outcome::Failure {
+            return;
+        }
+        self.is_judged = true;
+        let worker = endpoint.worker();
+        if outcome != Outcome::Undecided {
+            endpoint.observe(took, now);
+        }
+        if let Some(breaker) = self.cluster.breaker(self.index) {
+            // A response that breaks off after its head counts once more, as a failure of its own.
+            let permit = self.permit.take().or_else(|| breaker.try_begin(now));
+            let transition = permit.and_then(|permit| breaker.record(worker, permit, outcome, now));
+            if let Some(transition) = transition {
+                tell(endpoint, transition);
+            }
+        }
+        match outcome {
+            Outcome::Success => {
+                if let Some(ejection) = self.cluster.ejection(self.index) {
+                    ejection.success(worker);
+                }
+            }
+            Outcome::Failure => self.cluster.suspect(self.index, worker, now),
+            Outcome::Undecided => {}
+        }
+    }
+}
+
+/// Notes that a breaker opened or closed.
+pub(crate) fn tell(endpoint: &LocalEndpoint, transition: Transition) {
+    let (service, backend) = (endpoint.endpoint().service(), endpoint.endpoint().name());
+    match transition {
+        Transition::Opened => tracing::warn!(%service, %backend, "circuit breaker opened"),
+        Transition::HalfOpened => tracing::info!(%service, %backend, "circuit breaker half-open"),
+        Transition::Closed => tracing::info!(%service, %backend, "circuit breaker closed"),
+    }
+    endpoint.counters().breaker_transitions.bump();
+}

@@ -50,15 +50,18 @@ fn config((routes, services): &(Drawn, BTreeMap<u8, u8>)) -> Config {
         writeln!(
             text,
             "  r{name}: {{ rule: \"Host(`h{}`) && PathPrefix(`/p{path}`)\", priority: {priority}, \
-             service: s{service}, entry_points: [{at}] }}",
-            name % 3
+             service: s{service}, entry_points: [{at}]{} }}",
+            name % 3,
+            // With such a block the route has a cluster of its own.
+            ["", "", "", ", traffic_management: { circuit_breaker: { enabled: true } }"]
+                [usize::from(*path)],
         )
         .unwrap();
     }
     Config::parse(&Bundle::of_text("lb.yaml", &text), 0).unwrap().config
 }
 
-/// What a request finds: the route, its service and its time limit.
+/// What a request finds: the route, the key of its cluster, and its time limits.
 fn found(
     snapshot: &CompiledSnapshot,
     entry_point: usize,
@@ -69,12 +72,12 @@ fn found(
     let head = RequestHead { method: &method, host, path, query: None, headers: &headers, client };
     let slot = *snapshot.entry_points[entry_point].table.find(&head)?;
     let target = &snapshot.routes[slot];
-    let service = snapshot.clusters[target.cluster].name();
-    Some((Arc::clone(&target.name), Arc::clone(service), target.limits))
+    let cluster = snapshot.clusters[target.cluster].key();
+    Some((Arc::clone(&target.name), Arc::clone(cluster), target.limits))
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn what_goes_on_from_a_version_is_what_is_compiled_without_it(
@@ -138,7 +141,7 @@ fn one_changed_route_leaves_everything_else_as_it_is() {
     let routes: Drawn = (0..40).map(|n| (n, (0, 1, 0, 1))).collect();
     let mut version = (routes, BTreeMap::from([(0, 1), (1, 1), (2, 1)]));
     let first = compile(&config(&version), 1, None, &context).unwrap();
-    version.0.insert(7, (3, 2, 1, 1));
+    version.0.insert(7, (2, 2, 1, 1));
     let mut changed = config(&version);
     changed.share(&first.config);
     let second = compile(&changed, 2, Some(&first), &context).unwrap();

@@ -78,6 +78,7 @@ async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
     let mut options = RuntimeOptions {
         drain_timeout: settings.drain_timeout,
         health_changes: Some(changed),
+        zone: settings.zone.clone(),
         ..RuntimeOptions::default()
     };
     if let Some(workers) = settings.workers {

@@ -222,7 +222,7 @@ impl Applier {
         let set = Arc::clone(&next.resources);
         let previous = self.current.clone();
         let serving = self.runtime.handle().snapshot();
-        let context = self.runtime.context().clone();
+        let context = self.runtime.context().with_secret(*set.hash_key());
         let version = next.version.0;
         let build = move || {
             let previous = previous.as_ref().map(|(set, config)| (&**set, &**config));

@@ -21,6 +21,7 @@ pub mod drain;
 pub mod identity;
 pub mod listener;
 pub mod metrics;
+pub mod overload;
 pub mod proxy;
 pub mod report;
 pub mod runtime;

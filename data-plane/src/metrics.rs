@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use lb_telemetry::{SOFTWARE_VERSION, metric};
+use lb_upstream::breaker;
 use prometheus::{
     Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
@@ -103,6 +104,8 @@ fn families(
     let families = Families(Registry::new());
     requests(&families, stats)?;
     backends(&families, stats)?;
+    protection(&families, stats)?;
+    decisions(&families, stats)?;
     connections(&families, stats)?;
     mirrors(&families, stats)?;
     configuration(&families, state, apply)?;
@@ -191,6 +194,86 @@ fn mirrors(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> 
         "Copies of requests on their way",
         i64::try_from(stats.copies).unwrap_or(i64::MAX),
     )
+}
+
+/// What keeps requests away from backends.
+fn protection(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {
+    const LABELS: &[&str] = &["service", "backend"];
+    let state =
+        families.gauges(metric::CIRCUIT_BREAKER_STATE, "0 closed, 1 half-open, 2 open", LABELS)?;
+    let transitions = families.counters(
+        metric::CIRCUIT_BREAKER_TRANSITIONS_TOTAL,
+        "Times that a circuit breaker changed its state",
+        LABELS,
+    )?;
+    let ejected =
+        families.gauges(metric::BACKEND_EJECTED, "Whether a backend is ejected", LABELS)?;
+    let waiting = families.gauges(
+        metric::UPSTREAM_WAITING,
+        "Requests that wait for a place at a backend",
+        LABELS,
+    )?;
+    for backend in &stats.backends {
+        let labels = [&*backend.service, &*backend.backend];
+        if let Some(breaker) = &backend.breaker {
+            state.with_label_values(&labels).set(match breaker.state {
+                breaker::State::Closed => 0,
+                breaker::State::HalfOpen => 1,
+                breaker::State::Open => 2,
+            });
+            transitions.with_label_values(&labels).inc_by(backend.counts.breaker_transitions);
+        }
+        if backend.ejected_until.is_some() {
+            ejected.with_label_values(&labels).set(1);
+        }
+        if backend.waiting > 0 {
+            waiting.with_label_values(&labels).set(backend.waiting.into());
+        }
+    }
+    Ok(())
+}
+
+/// What was decided about requests, beside their backend.
+fn decisions(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {
+    let by = |name, help, label| families.counters(name, help, &["service", label]);
+    let arms = by(metric::CANARY_REQUESTS_TOTAL, "Requests of a service with a canary", "arm")?;
+    let slots = by(metric::BLUE_GREEN_REQUESTS_TOTAL, "Requests of a service with slots", "slot")?;
+    let sessions = by(metric::STICKY_SESSIONS_TOTAL, "What became of sessions", "outcome")?;
+    let retries = by(metric::RETRIES_TOTAL, "Tries beyond the first", "outcome")?;
+    let fallbacks = by(metric::FALLBACKS_TOTAL, "Requests that went elsewhere", "reason")?;
+    let queued = by(metric::QUEUED_REQUESTS_TOTAL, "Requests that found no place", "outcome")?;
+    let active = families.gauges(
+        metric::STICKY_SESSIONS_ACTIVE,
+        "Sessions that are remembered by header",
+        &["service"],
+    )?;
+    for service in &stats.services {
+        let (name, counts) = (&*service.service, &service.counts);
+        active.with_label_values(&[name]).set(i64::try_from(service.sessions).unwrap_or(i64::MAX));
+        for (family, label, count) in [
+            (&arms, "stable", counts.stable),
+            (&arms, "canary", counts.canary),
+            (&slots, "blue", counts.blue),
+            (&slots, "green", counts.green),
+            (&sessions, "begun", counts.sessions_begun),
+            (&sessions, "kept", counts.sessions_kept),
+            (&sessions, "moved", counts.sessions_moved),
+            (&retries, "sent", counts.retries),
+            (&retries, "denied", counts.retries_denied),
+            (&fallbacks, "canary_down", counts.canary_fallbacks),
+            (&fallbacks, "slot_down", counts.slot_fallbacks),
+            (&fallbacks, "failover", counts.failovers),
+            (&fallbacks, "panic", counts.panics),
+            (&fallbacks, "header_ignored", counts.headers_ignored),
+            (&queued, "waited", counts.queued),
+            (&queued, "refused", counts.queue_overflows),
+        ] {
+            if count > 0 {
+                family.with_label_values(&[name, label]).inc_by(count);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn connections(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {

@@ -10,14 +10,18 @@ use std::{
 
 use futures_util::StreamExt;
 use lb_proto::v1::{
-    BackendHealth, BackendReport, ReportBatch, RouteReport, telemetry_client::TelemetryClient,
+    BackendHealth, BackendReport, BreakerReport, BreakerState, ReportBatch, RouteReport,
+    ServiceReport, telemetry_client::TelemetryClient,
 };
-use lb_upstream::HealthChange;
+use lb_upstream::{HealthChange, breaker};
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use crate::{runtime::RuntimeHandle, stats::RuntimeStats};
+use crate::{
+    runtime::RuntimeHandle,
+    stats::{RuntimeStats, ServiceStats},
+};
 
 /// The interval until the control plane names another.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -77,7 +81,8 @@ impl Reporter {
     }
 
     fn batch(&self) -> ReportBatch {
-        let RuntimeStats { routes, backends, listeners, .. } = self.runtime.stats();
+        let RuntimeStats { routes, backends, listeners, services, .. } = self.runtime.stats();
+        let clock = Clock::now();
         let backends = backends.into_iter().map(|backend| {
             let counts = backend.counts;
             let health = match (backend.health.checked, backend.health.up) {
@@ -96,8 +101,14 @@ impl Reporter {
                 requests: counts.requests,
                 failures: counts.connect_errors + counts.timeouts + counts.resets + counts.invalid,
                 admin_state: lb_model::wire::admin_state(backend.admin_state).into(),
+                breaker: backend.breaker.map(|summary| breaker(&summary, &clock)),
+                ejected_until_ms: backend.ejected_until.map_or(0, |until| clock.millis(until)),
                 server_errors: counts.server_errors,
-                ..BackendReport::default()
+                latency: backend.latency.buckets.to_vec(),
+                latency_us: backend.latency.sum.as_micros() as u64,
+                canary: backend.is_canary,
+                slot: backend.slot.map(|slot| slot.as_str().to_owned()).unwrap_or_default(),
+                waiting: backend.waiting,
             }
         });
         let routes = routes.into_iter().map(|route| RouteReport {
@@ -113,8 +124,71 @@ impl Reporter {
             routes: routes.collect(),
             open_connections: listeners.iter().map(|listener| listener.open).sum(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
+            services: services.into_iter().map(service).collect(),
             ..ReportBatch::default()
         }
+    }
+}
+
+/// What a monotonic clock says, in Unix time.
+struct Clock {
+    instant: tokio::time::Instant,
+    time: SystemTime,
+}
+
+impl Clock {
+    fn now() -> Self {
+        Self { instant: tokio::time::Instant::now(), time: SystemTime::now() }
+    }
+
+    /// In milliseconds since 1970.
+    fn millis(&self, at: tokio::time::Instant) -> i64 {
+        let ahead = at.checked_duration_since(self.instant);
+        let time = match ahead {
+            Some(ahead) => self.time.checked_add(ahead),
+            None => self.time.checked_sub(self.instant.saturating_duration_since(at)),
+        };
+        millis(time)
+    }
+}
+
+fn breaker(summary: &breaker::Summary, clock: &Clock) -> BreakerReport {
+    BreakerReport {
+        state: match summary.state {
+            breaker::State::Closed => BreakerState::Closed,
+            breaker::State::HalfOpen => BreakerState::HalfOpen,
+            breaker::State::Open => BreakerState::Open,
+        }
+        .into(),
+        requests: summary.requests,
+        failures: summary.failures,
+        opened_at_ms: summary.opened_at.map_or(0, |at| clock.millis(at)),
+        next_attempt_ms: summary.next_attempt.map_or(0, |at| clock.millis(at)),
+        opened: summary.opened,
+    }
+}
+
+fn service(stats: ServiceStats) -> ServiceReport {
+    let ServiceStats { service, counts, sessions } = stats;
+    ServiceReport {
+        service: service.to_string(),
+        stable: counts.stable,
+        canary: counts.canary,
+        blue: counts.blue,
+        green: counts.green,
+        canary_fallbacks: counts.canary_fallbacks,
+        slot_fallbacks: counts.slot_fallbacks,
+        headers_ignored: counts.headers_ignored,
+        sessions,
+        sessions_begun: counts.sessions_begun,
+        sessions_kept: counts.sessions_kept,
+        sessions_moved: counts.sessions_moved,
+        retries: counts.retries,
+        retries_denied: counts.retries_denied,
+        failovers: counts.failovers,
+        panics: counts.panics,
+        queued: counts.queued,
+        queue_overflows: counts.queue_overflows,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod health;
 mod mirrors;
 pub mod swap;
+pub mod sweep;
 
 pub use compile::{CompileContext, CompileError, compile};
 pub use compiled::CompiledSnapshot;

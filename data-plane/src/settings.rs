@@ -5,6 +5,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
+use lb_model::value::Label;
 use lb_telemetry::logging::Format;
 
 /// Takes traffic as the control plane says, and goes on without it.
@@ -38,6 +39,10 @@ pub struct Settings {
     /// Threads that serve traffic; one for each processor by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "LB_DATA_PLANE_WORKERS")]
     pub workers: Option<u16>,
+
+    /// Where this proxy stands: backends of the same zone get its requests first
+    #[arg(long, value_name = "ZONE", value_parser = zone, env = "LB_DATA_PLANE_ZONE")]
+    pub zone: Option<Label>,
 
     /// What this proxy would like to be called; the control plane decides when it joins
     #[arg(long, value_name = "NAME", value_parser = name, env = "LB_DATA_PLANE_NAME")]
@@ -112,6 +117,10 @@ impl From<LogFormat> for Format {
             LogFormat::Json => Self::Json,
         }
     }
+}
+
+fn zone(text: &str) -> Result<Label, String> {
+    Label::parse(text).map_err(|error| error.to_string())
 }
 
 fn control_plane(text: &str) -> Result<String, String> {

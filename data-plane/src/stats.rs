@@ -14,40 +14,22 @@ use std::{
 
 use http::StatusCode;
 use lb_http::Reason;
-use lb_upstream::{Counter, EndpointStats, PerWorker};
+use lb_upstream::{
+    Counter, EndpointStats, PerWorker, PolicyCounts,
+    latency::{Histogram, Latency},
+};
 
 use crate::proxy::mirror::{Target, TargetCounters};
 
 /// What is known of a backend of a service.
 pub type BackendStats = EndpointStats;
 
-/// Upper bounds of the latency buckets; the last one, without a bound, is not listed.
-pub const LATENCY_BOUNDS: [Duration; 14] = [
-    Duration::from_micros(500),
-    Duration::from_millis(1),
-    Duration::from_micros(2_500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_millis(2_500),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-];
-
-const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
-
 /// What one worker counts for one route.
 #[derive(Debug, Default)]
 pub struct RouteCounters {
     classes: [Counter; 5],
     reasons: ReasonCounters,
-    buckets: [Counter; BUCKETS],
-    micros: Counter,
+    latency: Histogram,
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
 }
@@ -66,9 +48,7 @@ impl RouteCounters {
 
     /// Counts how long a whole exchange took.
     pub fn took(&self, duration: Duration) {
-        let bucket = LATENCY_BOUNDS.partition_point(|bound| *bound < duration);
-        self.buckets[bucket].bump();
-        self.micros.add(duration.as_micros() as u64);
+        self.latency.took(duration);
     }
 }
 
@@ -150,10 +130,8 @@ pub struct RouteStats {
     pub classes: [u64; 5],
     /// Answers of the proxy itself.
     pub reasons: Vec<(Reason, u64)>,
-    /// Exchanges by duration: one more than [`LATENCY_BOUNDS`], not cumulative.
-    pub latency: [u64; BUCKETS],
-    /// All durations together.
-    pub latency_sum: Duration,
+    /// How long exchanges took.
+    pub latency: Latency,
     /// Request body bytes.
     pub bytes_received: u64,
     /// Response body bytes.
@@ -198,6 +176,17 @@ impl MirrorStats {
     }
 }
 
+/// What was decided about the requests of a service that is more than a pool of backends.
+#[derive(Debug, Clone)]
+pub struct ServiceStats {
+    /// Its name.
+    pub service: Arc<str>,
+    /// What was decided, those routes included that decide in a way of their own.
+    pub counts: PolicyCounts,
+    /// Clients that are remembered by header.
+    pub sessions: u64,
+}
+
 /// Everything at one moment.
 #[derive(Debug, Clone)]
 pub struct RuntimeStats {
@@ -207,6 +196,8 @@ pub struct RuntimeStats {
     pub routes: Vec<RouteStats>,
     /// Its backends, once for each service.
     pub backends: Vec<BackendStats>,
+    /// Its services about which something is decided.
+    pub services: Vec<ServiceStats>,
     /// Its entry points.
     pub listeners: Vec<ListenerStats>,
     /// Who gets copies of requests.
@@ -240,8 +231,7 @@ impl RouteStats {
             service,
             classes: std::array::from_fn(|class| parts.sum(|part| &part.classes[class])),
             reasons: reasons(parts, |part| &part.reasons),
-            latency: std::array::from_fn(|bucket| parts.sum(|part| &part.buckets[bucket])),
-            latency_sum: Duration::from_micros(parts.sum(|part| &part.micros)),
+            latency: Latency::sum(parts, |part| &part.latency),
             bytes_received: parts.sum(|part| &part.bytes_received),
             bytes_sent: parts.sum(|part| &part.bytes_sent),
         }
@@ -271,18 +261,6 @@ impl ListenerStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_duration_falls_into_the_bucket_that_bounds_it() {
-        let parts = PerWorker::<RouteCounters>::new(1);
-        for millis in [1, 2, 60_000] {
-            parts.of(0).took(Duration::from_millis(millis));
-        }
-        let stats = RouteStats::sum("r".into(), "s".into(), &parts);
-        let filled: Vec<_> = (0..BUCKETS).filter(|i| stats.latency[*i] > 0).collect();
-        assert_eq!(filled, [1, 2, BUCKETS - 1]);
-        assert_eq!(stats.latency_sum, Duration::from_millis(60_003));
-    }
 
     #[test]
     fn a_connection_over_the_limit_is_not_counted_in() {

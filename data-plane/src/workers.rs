@@ -25,12 +25,13 @@ use rustls::ServerConfig;
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
     drain::{Lifecycle, Stage},
     listener::tcp::Acceptor,
+    overload::{LOOK, Shedding},
     proxy::mirror::{LocalMirror, Mirror},
     runtime::compiled::CompiledSnapshot,
     stats::ReasonCounters,
@@ -140,6 +141,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     generation: Cell<u64>,
     view: RefCell<Rc<View>>,
+    shedding: Shedding,
 }
 
 /// How one worker looks at a snapshot.
@@ -156,10 +158,10 @@ impl View {
             .clusters
             .iter()
             .map(|cluster| {
-                // Clusters stand in the order of their names, in every snapshot.
+                // Clusters stand in the order of their keys, in every snapshot.
                 let before = previous.and_then(|View { clusters, .. }| {
                     let at = clusters
-                        .binary_search_by(|local| (**local.cluster().name()).cmp(cluster.name()));
+                        .binary_search_by(|local| (**local.cluster().key()).cmp(cluster.key()));
                     at.ok().map(|at| &clusters[at])
                 });
                 match before {
@@ -217,7 +219,13 @@ impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
         let generation = shared.generation.load(Ordering::Acquire);
         let view = View::new(shared.snapshot(), index, None);
-        Self { index, shared, generation: Cell::new(generation), view: RefCell::new(Rc::new(view)) }
+        Self {
+            index,
+            shared,
+            generation: Cell::new(generation),
+            view: RefCell::new(Rc::new(view)),
+            shedding: Shedding::default(),
+        }
     }
 
     /// Its number.
@@ -240,6 +248,11 @@ impl Worker {
             self.view.replace(Rc::new(view));
         }
         Rc::clone(&self.view.borrow())
+    }
+
+    /// Whether the next request is refused because there is too much to do.
+    pub fn sheds(&self) -> bool {
+        self.shedding.refuses()
     }
 
     /// Counts an answer of the proxy itself.
@@ -270,13 +283,25 @@ async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Comman
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let limits = worker.view.borrow().snapshot.overload;
+        let look = Instant::now() + LOOK;
         let command = tokio::select! {
             command = inbox.recv() => command,
             _ = sweep.tick() => {
                 worker.sweep();
                 continue;
             }
+            () = sleep_until(look), if limits.is_some() => {
+                if let Some(limits) = limits {
+                    let now = std::time::Instant::now();
+                    worker.shedding.look(limits, look.into_std(), now);
+                }
+                continue;
+            }
         };
+        if limits.is_none() {
+            worker.shedding.end();
+        }
         // Nobody is left to command: the process is about to end.
         let Some(command) = command else {
             break;

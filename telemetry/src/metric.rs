@@ -20,6 +20,31 @@ pub const BACKEND_ADMIN_STATE: &str = "lb_backend_admin_state";
 pub const MIRROR_REQUESTS_TOTAL: &str = "lb_mirror_requests_total";
 /// Copies of requests on their way.
 pub const MIRROR_IN_FLIGHT: &str = "lb_mirror_in_flight_requests";
+/// 0 while a backend's circuit breaker is closed, 1 when half-open, 2 when open, by service and
+/// backend.
+pub const CIRCUIT_BREAKER_STATE: &str = "lb_circuit_breaker_state";
+/// Times that a circuit breaker changed its state, by service and backend.
+pub const CIRCUIT_BREAKER_TRANSITIONS_TOTAL: &str = "lb_circuit_breaker_transitions_total";
+/// 1 while a backend is out because it answers worse than others, by service and backend.
+pub const BACKEND_EJECTED: &str = "lb_backend_ejected";
+/// Requests that wait for a place at a backend, by service and backend.
+pub const UPSTREAM_WAITING: &str = "lb_upstream_waiting_requests";
+/// Requests of a service with a canary, by service and arm: `stable`, `canary`.
+pub const CANARY_REQUESTS_TOTAL: &str = "lb_canary_requests_total";
+/// Requests of a service with slots, by service and slot.
+pub const BLUE_GREEN_REQUESTS_TOTAL: &str = "lb_blue_green_requests_total";
+/// Sessions that are remembered by header, by service.
+pub const STICKY_SESSIONS_ACTIVE: &str = "lb_sticky_sessions_active";
+/// Requests by what became of their session, by service and outcome: `begun`, `kept`, `moved`.
+pub const STICKY_SESSIONS_TOTAL: &str = "lb_sticky_sessions_total";
+/// Tries beyond the first, by service and outcome: `sent`, or `denied` by the budget.
+pub const RETRIES_TOTAL: &str = "lb_retries_total";
+/// Requests that went elsewhere than meant, by service and reason: `canary_down`, `slot_down`,
+/// `failover`, `panic`, `header_ignored`.
+pub const FALLBACKS_TOTAL: &str = "lb_fallbacks_total";
+/// Requests that found every place at a backend taken, by service and outcome: `waited`,
+/// `refused`.
+pub const QUEUED_REQUESTS_TOTAL: &str = "lb_queued_requests_total";
 /// Open client connections, by entry point.
 pub const OPEN_CONNECTIONS: &str = "lb_open_connections";
 /// Client connections accepted, by entry point.

@@ -224,6 +224,12 @@ impl Fields {
             .map(|field| field.value)
     }
 
+    /// The value of the first field called `name`, in any letter case.
+    pub fn first(&self, name: &str) -> Option<&[u8]> {
+        let mut all = self.iter();
+        all.find(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+    }
+
     /// Whether there is a field with this name.
     pub fn has(&self, known: Known) -> bool {
         self.places.iter().any(|place| place.known == known)

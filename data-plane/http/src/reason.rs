@@ -69,6 +69,14 @@ reasons! {
     UpstreamInvalid = "upstream_invalid", 502, "The backend sent an invalid response";
     /// Every backend of the service is down or takes no traffic.
     NoHealthyBackend = "no_healthy_backend", 503, "No backend is available";
+    /// An operator took every backend of the service out.
+    BackendDisabled = "backend_disabled", 503, "The backends are out of service";
+    /// Every backend that might answer fails so often that none is asked for a while.
+    CircuitOpen = "circuit_open", 503, "The backends fail too often";
+    /// As many requests are on their way to the backends as may be, and no place became free.
+    UpstreamOverflow = "upstream_overflow", 503, "The backends have too many requests";
+    /// As many requests of the route, or of the client, are on their way as may be.
+    TooManyInFlight = "too_many_in_flight", 429, "Too many requests at once";
     /// The proxy is about to stop.
     ShuttingDown = "shutting_down", 503, "The proxy is shutting down";
     /// The proxy refused the request to protect itself.

@@ -54,8 +54,14 @@ impl Terms<'_> {
     }
 }
 
-/// Writes the head of a backend's response.
-pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, terms: &Terms<'_>) {
+/// Writes the head of a backend's response, with a cookie of the proxy's where there is one.
+pub fn write_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    framing: Framing,
+    cookie: Option<&[u8]>,
+    terms: &Terms<'_>,
+) {
     write_start(out, head);
     let has_no_length = head.status == StatusCode::NO_CONTENT || framing == Framing::Chunked;
     let filter = Filter::new(&head.fields, head.nominates());
@@ -70,6 +76,9 @@ pub fn write_head(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, term
     });
     if !has_date {
         write_date(out);
+    }
+    if let Some(cookie) = cookie {
+        encode::field(out, b"set-cookie", cookie);
     }
     if framing == Framing::Chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -88,7 +97,7 @@ pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
 }
 
 /// Writes the head that opens a tunnel.
-pub fn write_switch(out: &mut Vec<u8>, head: &ResponseHead) {
+pub fn write_switch(out: &mut Vec<u8>, head: &ResponseHead, cookie: Option<&[u8]>) {
     write_start(out, head);
     let filter = Filter::new(&head.fields, head.nominates());
     let passes = |field: &Field<'_>| field.known != Known::ContentLength && filter.passes(field);
@@ -97,11 +106,19 @@ pub fn write_switch(out: &mut Vec<u8>, head: &ResponseHead) {
     if let Some(protocol) = head.fields.value(Known::Upgrade) {
         encode::field(out, b"upgrade", protocol);
     }
+    if let Some(cookie) = cookie {
+        encode::field(out, b"set-cookie", cookie);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes an answer of the proxy itself, whole.
-pub fn write_refusal(out: &mut Vec<u8>, reason: Reason, terms: &Terms<'_>) {
+pub fn write_refusal(
+    out: &mut Vec<u8>,
+    reason: Reason,
+    retry_after: Option<u32>,
+    terms: &Terms<'_>,
+) {
     let status = reason.status();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
@@ -113,6 +130,11 @@ pub fn write_refusal(out: &mut Vec<u8>, reason: Reason, terms: &Terms<'_>) {
     out.extend_from_slice(b"\r\n");
     if reason == Reason::MethodNotAllowed {
         encode::field(out, b"allow", ALLOWED.as_bytes());
+    }
+    if let Some(seconds) = retry_after {
+        out.extend_from_slice(b"retry-after: ");
+        encode::decimal(out, seconds.into());
+        out.extend_from_slice(b"\r\n");
     }
     write_date(out);
     terms.write_connection(out);
@@ -147,7 +169,7 @@ mod tests {
         let mut terms = Terms { method: &Method::GET, version, closes: false };
         let framing = terms.framing(head.body(&Method::GET));
         let mut out = Vec::new();
-        write_head(&mut out, &head, framing, &terms);
+        write_head(&mut out, &head, framing, None, &terms);
         String::from_utf8(out).unwrap()
     }
 
@@ -176,10 +198,11 @@ mod tests {
         let mut out = Vec::new();
         let method = Method::HEAD;
         let terms = Terms { method: &method, version: Version::HTTP_11, closes: true };
-        write_refusal(&mut out, Reason::MethodNotAllowed, &terms);
+        write_refusal(&mut out, Reason::MethodNotAllowed, Some(7), &terms);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{text}");
         assert!(text.contains("\r\nallow: GET"), "{text}");
+        assert!(text.contains("\r\nretry-after: 7\r\n"), "{text}");
         assert!(text.ends_with("\r\nconnection: close\r\n\r\n"), "{text}");
     }
 }

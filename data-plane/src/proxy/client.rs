@@ -50,6 +50,8 @@ pub struct Entry {
     pub body_pause: Option<Duration>,
     /// Requests after which the connection ends.
     pub max_requests: Option<u64>,
+    /// Whether requests are refused while the proxy has too much to do.
+    pub sheds: bool,
 }
 
 /// A request that counts as being in flight on its connection.
@@ -104,6 +106,11 @@ impl Client {
         self.peer.ip().to_canonical()
     }
 
+    /// Whether it came over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.proto == Proto::Https
+    }
+
     /// Its entry point as of now. One that was removed stays as it was until its connections
     /// have ended.
     pub fn entry(&self) -> Rc<Entry> {
@@ -152,6 +159,7 @@ impl Entry {
             max_body: limit(spec.limits.body.0),
             body_pause: spec.timeouts.body.limit(),
             max_requests: limit(spec.keep_alive.max_requests),
+            sheds: spec.overload.is_some(),
             index,
             view,
         }

@@ -7,10 +7,14 @@ use std::rc::Rc;
 
 use http::StatusCode;
 use lb_http::Reason;
-use lb_upstream::{Connection, InFlight, LocalEndpoint};
+use lb_upstream::{Attempt, Connection, LocalCluster, LocalEndpoint, Picked, limiter::NoPlace};
 use tokio::time::Instant;
 
-use super::client::{Entry, Ticket};
+use super::{
+    choose::Chosen,
+    client::{Entry, Ticket},
+    in_flight::Pass,
+};
 use crate::{runtime::compiled::RouteTarget, stats::RouteCounters};
 
 /// One request at a backend.
@@ -19,17 +23,50 @@ pub struct Exchange {
     ticket: Ticket,
     entry: Rc<Entry>,
     route: usize,
-    in_flight: InFlight,
+    /// The cluster that the backend is of, and the backend's place there.
+    place: (usize, usize),
+    attempt: Attempt,
+    /// What the client is to remember.
+    cookie: Option<Box<[u8]>>,
+    /// Held until the end, where there are limits.
+    _passes: Vec<Pass>,
     start: Instant,
     uploaded: u64,
     is_over: bool,
 }
 
 impl Exchange {
-    /// Begins a request of a route at a backend.
-    pub fn begin(ticket: Ticket, entry: Rc<Entry>, route: usize, in_flight: InFlight) -> Self {
-        let start = Instant::now();
-        Self { ticket, entry, route, in_flight, start, uploaded: 0, is_over: false }
+    /// Begins a request of a route at the backend that was chosen at `start`.
+    pub fn begin(
+        ticket: Ticket,
+        entry: Rc<Entry>,
+        route: usize,
+        (chosen, passes): (Chosen, Vec<Pass>),
+        start: Instant,
+    ) -> Self {
+        let Chosen { cluster, picked: Picked { attempt, member, cookie } } = chosen;
+        Self {
+            ticket,
+            entry,
+            route,
+            place: (cluster, member),
+            attempt,
+            cookie,
+            _passes: passes,
+            start,
+            uploaded: 0,
+            is_over: false,
+        }
+    }
+
+    /// Goes on at another backend.
+    pub fn turn_to(&mut self, chosen: Chosen) {
+        let Chosen { cluster, picked: Picked { attempt, member, cookie } } = chosen;
+        self.place = (cluster, member);
+        self.attempt = attempt;
+        if cookie.is_some() {
+            self.cookie = cookie;
+        }
     }
 
     /// When it began.
@@ -44,7 +81,93 @@ impl Exchange {
 
     /// The backend.
     pub const fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        self.in_flight.endpoint()
+        self.attempt.endpoint()
+    }
+
+    /// The cluster of the backend, and its place there.
+    pub const fn place(&self) -> (usize, usize) {
+        self.place
+    }
+
+    /// The try that is on its way.
+    pub const fn attempt(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    /// The same, to tell what became of it.
+    pub const fn attempt_mut(&mut self) -> &mut Attempt {
+        &mut self.attempt
+    }
+
+    /// The value of a `Set-Cookie` field for the client.
+    pub fn cookie(&self) -> Option<&[u8]> {
+        self.cookie.as_deref()
+    }
+
+    /// The cluster that the route leads to.
+    pub fn first_cluster(&self) -> usize {
+        self.route().cluster
+    }
+
+    fn cluster(&self) -> &Rc<LocalCluster> {
+        &self.entry.view.clusters()[self.place.0]
+    }
+
+    /// The cluster that answers in place of the one that was chosen, if one does.
+    pub fn failover(&self) -> Option<usize> {
+        self.entry.view.snapshot().links.get(self.place.0)?.failover
+    }
+
+    /// Whether another service answers in place of an answer with this status.
+    pub fn fails_over(&self, status: u16) -> bool {
+        let failover = self.cluster().cluster().service().failover.as_ref();
+        failover.is_some_and(|failover| failover.status.iter().any(|range| range.contains(status)))
+    }
+
+    /// Counts the request among those that pay for retries.
+    pub fn deposit(&self) {
+        if let Some(again) = &self.route().retry {
+            let mut budget = self.cluster().budget().borrow_mut();
+            budget.set(again.budget());
+            budget.deposit(self.start);
+        }
+    }
+
+    /// Takes a retry out of what requests have paid for.
+    pub fn withdraw(&self) -> bool {
+        let cluster = self.cluster();
+        let paid = cluster.budget().borrow_mut().withdraw(Instant::now());
+        let counters = cluster.counters();
+        if paid {
+            counters.retries.bump();
+        } else {
+            counters.retries_denied.bump();
+        }
+        paid
+    }
+
+    /// Waits for a place at the backend.
+    ///
+    /// # Errors
+    ///
+    /// There was none.
+    pub async fn queue(&mut self) -> Result<(), NoPlace> {
+        let outcome = self.attempt.wait().await;
+        let counters = self.cluster().counters();
+        if outcome.is_ok() {
+            counters.queued.bump();
+        } else {
+            counters.queue_overflows.bump();
+        }
+        outcome
+    }
+
+    /// A try was answered with this status, and another one follows.
+    pub fn answered(&mut self, status: u16) {
+        if status >= 500 {
+            self.endpoint().counters().server_errors.bump();
+        }
+        self.attempt.respond(status, Instant::now());
     }
 
     /// The route.
@@ -64,10 +187,13 @@ impl Exchange {
     }
 
     /// Counts the response head.
-    pub fn respond(&self, status: StatusCode) {
+    pub fn respond(&mut self, status: StatusCode) {
         self.counters().respond(status);
         if status.is_server_error() {
             self.endpoint().counters().server_errors.bump();
+        }
+        if self.attempt.is_watched() {
+            self.attempt.respond(status.as_u16(), Instant::now());
         }
     }
 
@@ -99,7 +225,8 @@ impl Exchange {
         }
         self.counters().refuse(reason);
         self.counters().respond(reason.status());
-        self.finish();
+        let now = self.finish();
+        self.attempt.fail(reason, now);
     }
 
     /// Ends in the middle of the response.
@@ -116,14 +243,17 @@ impl Exchange {
         }
         self.counters().refuse(reason);
         self.ticket.client().count(reason);
-        self.finish();
+        let now = self.finish();
+        self.attempt.fail(reason, now);
     }
 
     fn finish(&mut self) -> Instant {
         self.is_over = true;
         let now = Instant::now();
         let counters = self.counters();
-        counters.took(now.saturating_duration_since(self.start));
+        let took = now.saturating_duration_since(self.start);
+        counters.took(took);
+        self.endpoint().took(took);
         if self.uploaded > 0 {
             counters.bytes_received.add(self.uploaded);
             self.endpoint().counters().bytes_sent.add(self.uploaded);

@@ -5,14 +5,18 @@ use std::{borrow::Cow, rc::Rc};
 
 use http::{Method, Version};
 use lb_http::{Fields, Reason, h1::BodyLength};
-use lb_routing::{Headers, RequestHead};
+use lb_routing::RequestHead;
+use tokio::time::Instant;
 
 use super::{
+    choose::{Nobody, Seen, choose},
     client::{Client, Ticket},
     exchange::Exchange,
+    in_flight::Pass,
     rescue::{Connection, Refusal},
     target::{self, Host, Target},
 };
+use crate::runtime::compiled::RouteTarget;
 
 /// A request as a client put it.
 #[derive(Debug, Clone, Copy)]
@@ -40,16 +44,6 @@ pub struct Accepted<'a> {
     pub path: Cow<'a, str>,
 }
 
-/// Header fields as rules see them.
-#[derive(Debug)]
-struct Seen<'a>(&'a Fields);
-
-impl Headers for Seen<'_> {
-    fn any(&self, name: &str, wanted: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-        self.0.named(name).any(wanted)
-    }
-}
-
 /// Decides what becomes of a request.
 ///
 /// # Errors
@@ -64,8 +58,12 @@ pub fn accept<'a>(
     if entry.max_requests.is_some_and(|max| ticket.number() >= max) {
         client.state().close();
     }
+    if entry.sheds && client.worker().sheds() {
+        return Err(Reason::OverloadShed.into());
+    }
     if *asked.method == Method::CONNECT {
-        return Err(Refusal { reason: Reason::MethodNotAllowed, connection: Connection::Closes });
+        let connection = Connection::Closes;
+        return Err(Refusal { connection, ..Reason::MethodNotAllowed.into() });
     }
     let host = target::host(&asked.target, asked.fields, asked.version)?;
     let path = target::path(asked.target.path)?;
@@ -74,24 +72,45 @@ pub fn accept<'a>(
     {
         return Err(Reason::RequestTooLarge.into());
     }
+    let seen = Seen {
+        fields: asked.fields,
+        path: &path,
+        client: client.address(),
+        is_secure: client.is_secure(),
+    };
     let head = RequestHead {
         method: asked.method,
         host: host.name,
         path: &path,
         query: asked.target.query,
-        headers: &Seen(asked.fields),
-        client: client.address(),
+        headers: &seen,
+        client: seen.client,
     };
     let snapshot = entry.view.snapshot();
     let table = &snapshot.entry_points[entry.index].table;
     let route = *table.find(&head).ok_or(Reason::RouteNotFound)?;
     let target = &snapshot.routes[route];
-    let Some(endpoint) = entry.view.clusters()[target.cluster].pick() else {
+    let refused = |nobody: Nobody| {
         let counters = target.counters.of(client.worker().index());
-        counters.refuse(Reason::NoHealthyBackend);
-        counters.respond(Reason::NoHealthyBackend.status());
-        return Err(Reason::NoHealthyBackend.into());
+        counters.refuse(nobody.reason);
+        counters.respond(nobody.reason.status());
+        Refusal { retry_after: nobody.retry_after, ..nobody.reason.into() }
     };
-    let exchange = Exchange::begin(ticket, Rc::clone(&entry), route, endpoint.begin());
+    let passes = enter(target, &seen).map_err(refused)?;
+    let now = Instant::now();
+    let chosen = choose(&entry, target.cluster, &seen, &[], now).map_err(refused)?;
+    let exchange = Exchange::begin(ticket, Rc::clone(&entry), route, (chosen, passes), now);
     Ok(Accepted { exchange, host, path })
+}
+
+/// Passes all gates of a route.
+fn enter(target: &RouteTarget, seen: &Seen<'_>) -> Result<Vec<Pass>, Nobody> {
+    let mut passes = Vec::new();
+    for gate in &target.in_flight {
+        let Some(pass) = gate.enter(seen) else {
+            return Err(Nobody { reason: Reason::TooManyInFlight, retry_after: None });
+        };
+        passes.push(pass);
+    }
+    Ok(passes)
 }

@@ -10,8 +10,8 @@ use lb_http::{
 
 use super::rescue::ALLOWED;
 
-/// Writes the fields of a backend's response.
-pub fn write_head(writer: &mut HeadWriter<'_>, head: &ResponseHead) {
+/// Writes the fields of a backend's response, with a cookie of the proxy's where there is one.
+pub fn write_head(writer: &mut HeadWriter<'_>, head: &ResponseHead, cookie: Option<&[u8]>) {
     let has_no_length = head.status == StatusCode::NO_CONTENT;
     let mut has_date = false;
     write(writer, head, |field| {
@@ -22,6 +22,9 @@ pub fn write_head(writer: &mut HeadWriter<'_>, head: &ResponseHead) {
     if !has_date {
         write_date(writer);
     }
+    if let Some(cookie) = cookie {
+        writer.field("set-cookie", cookie);
+    }
 }
 
 /// Writes the fields of an answer before the last one, which passes as it is.
@@ -30,13 +33,18 @@ pub fn write_interim(writer: &mut HeadWriter<'_>, head: &ResponseHead) {
 }
 
 /// Writes the fields of an answer of the proxy itself.
-pub fn write_refusal(writer: &mut HeadWriter<'_>, reason: Reason) {
+pub fn write_refusal(writer: &mut HeadWriter<'_>, reason: Reason, retry_after: Option<u32>) {
     let mut length = Vec::new();
     encode::decimal(&mut length, reason.body().len() as u64);
     writer.field("content-type", Reason::CONTENT_TYPE.as_bytes());
     writer.field("content-length", &length);
     if reason == Reason::MethodNotAllowed {
         writer.field("allow", ALLOWED.as_bytes());
+    }
+    if let Some(seconds) = retry_after {
+        length.clear();
+        encode::decimal(&mut length, seconds.into());
+        writer.field("retry-after", &length);
     }
     write_date(writer);
 }

@@ -209,7 +209,9 @@ impl LocalMirror {
         &self.endpoints
     }
 
-    fn begin(&self, worker: usize, outline: &Outline<'_>) -> Option<Copies> {
+    /// Begins the copies of a request that is about to be sent, if it is one of those that are
+    /// copied.
+    pub fn begin(&self, worker: usize, outline: &Outline<'_>) -> Option<Copies> {
         let Mirror { spec, sampler, targets, budget, .. } = &*self.mirror;
         if !may_be_copied(outline) || !sampler.takes(spec.sample_rate) {
             return None;
@@ -255,12 +257,10 @@ impl LocalMirror {
     }
 }
 
-/// Begins the copies of a request that is about to be sent, if its route has any and it is one
-/// of those that are copied.
-pub fn begin(exchange: &Exchange, outline: &Outline<'_>) -> Option<Copies> {
+/// The mirror of a request's route, if it has one.
+pub fn of(exchange: &Exchange) -> Option<&LocalMirror> {
     let place = exchange.route().mirror?;
-    let worker = exchange.ticket().client().worker().index();
-    exchange.entry().view.mirrors()[place].begin(worker, outline)
+    exchange.entry().view.mirrors().get(place).map(|local| &**local)
 }
 
 /// Whether a request is of a kind that is copied.

@@ -2,6 +2,8 @@
 //!
 //! Straight from the fields into one run of bytes: what must not pass is skipped, not removed.
 
+use std::borrow::Cow;
+
 use http::Version;
 use lb_http::{
     Field, Fields, Forwarded, Known,
@@ -9,7 +11,13 @@ use lb_http::{
     hop_by_hop::{Filter, accepts_trailers},
 };
 
-use super::handler::Asked;
+use super::{
+    choose::Seen,
+    client::Client,
+    exchange::Exchange,
+    handler::Asked,
+    mirror::{self, Copies},
+};
 
 /// What the head of a request to a backend is made of.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +40,68 @@ pub struct Outline<'a> {
     pub upgrade: Option<&'a [u8]>,
     /// Whether the client waits before it sends the body.
     pub expects_continue: bool,
+}
+
+/// What of a request's head is the same for every backend.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// The client's request.
+    pub asked: Asked<'a>,
+    /// The path to ask for.
+    pub path: Cow<'a, str>,
+    /// Who is asked for, as the client said it.
+    pub host: Option<&'a [u8]>,
+    /// Whether `Connection` names fields besides the usual.
+    pub nominates: bool,
+    /// Whether the client gave a length, be it 0.
+    pub has_length: bool,
+    /// The protocol to switch to.
+    pub upgrade: Option<&'a [u8]>,
+    /// Whether the client waits before it sends the body.
+    pub expects_continue: bool,
+}
+
+impl Draft<'_> {
+    /// Writes the head as the backend of an exchange gets it.
+    pub fn write(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let authority = if exchange.route().pass_host_header {
+            self.host
+        } else {
+            Some(exchange.endpoint().endpoint().authority().as_bytes())
+        };
+        write_head(out, &self.outline(exchange, authority));
+    }
+
+    /// Begins the copies of the request, if it is one of those that are copied.
+    pub fn mirror(&self, exchange: &Exchange) -> Option<Copies> {
+        let local = mirror::of(exchange)?;
+        let worker = exchange.ticket().client().worker().index();
+        local.begin(worker, &self.outline(exchange, self.host))
+    }
+
+    fn outline<'o>(&'o self, exchange: &'o Exchange, authority: Option<&'o [u8]>) -> Outline<'o> {
+        Outline {
+            asked: &self.asked,
+            path: &self.path,
+            host: self.host,
+            authority,
+            forwarded: &exchange.entry().forwarded,
+            nominates: self.nominates,
+            has_length: self.has_length,
+            upgrade: self.upgrade,
+            expects_continue: self.expects_continue,
+        }
+    }
+
+    /// The request as balancers look at it.
+    pub fn seen(&self, client: &Client) -> Seen<'_> {
+        Seen {
+            fields: self.asked.fields,
+            path: &self.path,
+            client: client.address(),
+            is_secure: client.is_secure(),
+        }
+    }
 }
 
 /// Writes a request head up to and including its empty line.

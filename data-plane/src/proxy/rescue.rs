@@ -23,6 +23,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// What becomes of the connection.
     pub connection: Connection,
+    /// After how many seconds it may be worth asking again.
+    pub retry_after: Option<u32>,
 }
 
 impl From<Reason> for Refusal {
@@ -33,6 +35,6 @@ impl From<Reason> for Refusal {
             }
             _ => Connection::Stays,
         };
-        Self { reason, connection }
+        Self { reason, connection, retry_after: None }
     }
 }

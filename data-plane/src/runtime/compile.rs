@@ -3,9 +3,15 @@
 //! Pure but for one thing: private keys are loaded into the TLS library, which can fail where a
 //! parsed configuration cannot. All faults are gathered. Nothing is bound or started here.
 
+mod clusters;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use lb_model::config::{Config, EntryPoint, Route, RouteTimeouts, Service};
+use lb_model::{
+    config::{Config, EntryPoint, InFlightLimit, Route, RouteTimeouts, Service},
+    resource::HashKey,
+    value::{Label, RouteName},
+};
 use lb_routing::{RouteEntry, RouteTable};
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::{ServerConfig, sign::CertifiedKey};
@@ -15,7 +21,7 @@ use super::{
     mirrors::Mirrors,
 };
 use crate::{
-    proxy::mirror::Budget,
+    proxy::{forward::Again, in_flight::Gate, mirror::Budget},
     stats::EntryPointState,
     tls::{resolver::CertificateSet, showing},
 };
@@ -29,6 +35,10 @@ pub struct CompileContext {
     pub(crate) tls: Arc<ServerConfig>,
     /// What copies of requests may take.
     pub(crate) copies: Arc<Budget>,
+    /// Where the proxy stands.
+    pub(crate) zone: Option<Label>,
+    /// What the proxies of the fleet have in common: the key of the lineage.
+    pub(crate) secret: HashKey,
 }
 
 /// The kind of object that a fault is in.
@@ -76,7 +86,7 @@ pub fn compile(
     context: &CompileContext,
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
-    let clusters = clusters(config, previous, context, &mut faults);
+    let clusters = clusters::clusters(config, previous, context, &mut faults);
     let mut mirrors = Mirrors::new(previous, context);
     let (routes, mut entries) =
         routes(config, (&clusters, &mut mirrors), previous, context, &mut faults);
@@ -104,9 +114,11 @@ pub fn compile(
         version,
         entry_points,
         routes,
+        links: clusters::links(&clusters),
         clusters,
         mirrors: mirrors.built,
         certificates: Arc::new(certificates),
+        overload: config.entry_points.values().find_map(|entry_point| entry_point.overload),
     })
 }
 
@@ -145,32 +157,6 @@ fn own_tls(
     Some(showing(&context.tls, shown.with_default(first)))
 }
 
-fn clusters(
-    config: &Config,
-    previous: Option<&CompiledSnapshot>,
-    context: &CompileContext,
-    faults: &mut Vec<CompileError>,
-) -> Vec<Arc<Cluster>> {
-    let mut clusters = Vec::with_capacity(config.services.len());
-    for (name, service) in &config.services {
-        let previous = previous.and_then(|previous| {
-            position(&previous.clusters, |cluster| cluster.name(), name.as_str())
-                .map(|at| &previous.clusters[at])
-        });
-        let built =
-            Cluster::build(name.to_arc(), service, &config.backends, context.workers, previous);
-        match built {
-            Ok(cluster) => clusters.push(cluster),
-            Err(error) => faults.push(CompileError {
-                kind: ObjectKind::Service,
-                name: name.to_string(),
-                message: error.to_string(),
-            }),
-        }
-    }
-    clusters
-}
-
 /// Where the object of this name stands among those that were built: they keep the order of the
 /// configuration's maps, which is that of their names.
 fn position<T>(built: &[T], name_of: impl Fn(&T) -> &Arc<str>, name: &str) -> Option<usize> {
@@ -192,7 +178,7 @@ fn routes(
         let mut fault = |message| {
             faults.push(CompileError { kind: ObjectKind::Route, name: name.to_string(), message });
         };
-        let at = position(clusters, |cluster| cluster.name(), route.service.as_str());
+        let at = clusters::find(clusters, &clusters::key(name.as_str(), route));
         let (Some(cluster), Some(service)) = (at, config.services.get(&route.service)) else {
             fault(format!("service `{}` cannot be used", route.service));
             continue;
@@ -228,10 +214,29 @@ fn routes(
             limits: limits(service, route),
             pass_host_header: service.pass_host_header,
             mirror,
+            retry: route.retry.as_ref().or(service.retry.as_ref()).map(Again::new),
+            in_flight: gates(name, route, previous),
             counters,
         });
     }
     (targets, entries)
+}
+
+/// The gates of a route, with those who are inside them already.
+fn gates(name: &RouteName, route: &Route, previous: Option<&CompiledSnapshot>) -> Vec<Arc<Gate>> {
+    if route.in_flight.is_empty() {
+        return Vec::new();
+    }
+    let before = previous.and_then(|previous| {
+        let at = position(&previous.routes, |target| &target.name, name.as_str())?;
+        Some(&previous.routes[at].in_flight)
+    });
+    let gate = |limit: &InFlightLimit| {
+        let known = before.into_iter().flatten();
+        let mut known = known.filter(|gate| gate.limit() == limit);
+        known.next().map_or_else(|| Arc::new(Gate::new(limit.clone())), Arc::clone)
+    };
+    route.in_flight.iter().map(gate).collect()
 }
 
 fn limits(service: &Service, route: &Route) -> RouteLimits {

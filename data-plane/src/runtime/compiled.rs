@@ -6,13 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_model::config::EntryPoint;
+use lb_model::config::{EntryPoint, Overload};
 use lb_routing::RouteTable;
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::ServerConfig;
 
 use crate::{
-    proxy::mirror::Mirror,
+    proxy::{forward::Again, in_flight::Gate, mirror::Mirror},
     stats::{EntryPointState, RouteCounters},
     tls::resolver::CertificateSet,
 };
@@ -26,7 +26,11 @@ pub struct CompiledSnapshot {
     pub(crate) clusters: Vec<Arc<Cluster>>,
     /// What copies of requests go where; routes name theirs by its place.
     pub(crate) mirrors: Vec<Arc<Mirror>>,
+    /// Where each cluster leads on; empty where none does.
+    pub(crate) links: Arc<[Links]>,
     pub(crate) certificates: Arc<CertificateSet>,
+    /// When requests are refused to protect the proxy.
+    pub(crate) overload: Option<Overload>,
 }
 
 /// An entry point with the routes that listen there.
@@ -40,6 +44,15 @@ pub struct CompiledEntryPoint {
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
+/// Other clusters in the place of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Links {
+    /// In place of backends, in the order of the service's parts.
+    pub(crate) weighted: Vec<usize>,
+    /// When it has nobody to choose, or answers in certain ways.
+    pub(crate) failover: Option<usize>,
+}
+
 /// What a route leads to.
 #[derive(Debug)]
 pub struct RouteTarget {
@@ -50,6 +63,10 @@ pub struct RouteTarget {
     pub(crate) pass_host_header: bool,
     /// An index into the snapshot's mirrors.
     pub(crate) mirror: Option<usize>,
+    /// When its requests are tried again.
+    pub(crate) retry: Option<Again>,
+    /// How many of its requests may be on their way at once.
+    pub(crate) in_flight: Vec<Arc<Gate>>,
     pub(crate) counters: Arc<PerWorker<RouteCounters>>,
 }
 
@@ -73,7 +90,9 @@ impl CompiledSnapshot {
             routes: Vec::new(),
             clusters: Vec::new(),
             mirrors: Vec::new(),
+            links: Arc::default(),
             certificates,
+            overload: None,
         }
     }
 

@@ -5,7 +5,7 @@
 //! last, removed ones stop accepting and their connections finish what they are doing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
@@ -13,8 +13,8 @@ use std::{
 };
 
 use lb_http::Reason;
-use lb_model::config::Config;
-use lb_upstream::HealthChange;
+use lb_model::{config::Config, resource::HashKey, value::Label};
+use lb_upstream::{Cluster, HealthChange, PolicyCounts};
 use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 
 use super::{
@@ -22,11 +22,15 @@ use super::{
     compiled::CompiledSnapshot,
     diff::{ListenerKey, diff, wanted},
     health::HealthChecks,
+    sweep,
 };
 use crate::{
     drain::Stage,
     listener,
-    stats::{EntryPointState, ListenerStats, MirrorStats, RouteStats, RuntimeStats, reasons},
+    stats::{
+        BackendStats, EntryPointState, ListenerStats, MirrorStats, RouteStats, RuntimeStats,
+        ServiceStats, reasons,
+    },
     tls::{
         resolver::{CertificateResolver, CertificateSet, InvalidKey, self_signed},
         server_config,
@@ -39,6 +43,8 @@ use crate::{
 pub struct RuntimeOptions {
     /// Worker threads.
     pub workers: usize,
+    /// Where the proxy stands; backends of the same zone come first.
+    pub zone: Option<Label>,
     /// How long the connections of a removed listener may take to finish.
     pub drain_timeout: Duration,
     /// Where to tell that a backend went up or down.
@@ -49,6 +55,7 @@ impl Default for RuntimeOptions {
     fn default() -> Self {
         Self {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
+            zone: None,
             drain_timeout: Duration::from_secs(30),
             health_changes: None,
         }
@@ -118,16 +125,17 @@ pub struct RuntimeHandle {
 }
 
 impl Runtime {
-    /// Starts the workers with nothing to serve. Health checks, and waiting for old connections
-    /// to end, run on the tokio runtime this is called on.
+    /// Starts the workers with nothing to serve. Health checks, comparing backends, and waiting for
+    /// old connections to end run on the tokio runtime this is called on.
     pub fn start(options: RuntimeOptions) -> Result<Self, StartError> {
         let workers = options.workers.max(1);
         let fallback = self_signed()?;
         let certificates = Arc::new(CertificateSet::empty(&fallback));
         let resolver = Arc::new(CertificateResolver::new(Arc::clone(&certificates)));
         let tls = Arc::new(server_config(Arc::clone(&resolver))?);
-        let copies = Arc::default();
-        let context = CompileContext { workers, fallback, tls: Arc::clone(&tls), copies };
+        let (zone, secret, copies) = (options.zone, random_key(), Arc::default());
+        let context =
+            CompileContext { workers, fallback, tls: Arc::clone(&tls), copies, zone, secret };
         let empty = CompiledSnapshot::empty(certificates);
         let shared = Arc::new(Shared::new(empty, tls, workers));
         let workers = (0..workers)
@@ -136,6 +144,7 @@ impl Runtime {
                     .map_err(|error| StartError::Worker(index, error))
             })
             .collect::<Result<_, _>>()?;
+        tokio::spawn(sweep::run(Arc::downgrade(&shared)));
         Ok(Self {
             context,
             shared,
@@ -306,6 +315,41 @@ impl Runtime {
     }
 }
 
+/// Every backend once for each service. Those that only the cluster of a route has come last.
+fn backends(clusters: &[Arc<Cluster>], now: Instant) -> Vec<BackendStats> {
+    let mut seen = HashSet::new();
+    let members = clusters.iter().flat_map(|cluster| cluster.members());
+    let new = members.filter(|member| seen.insert(Arc::as_ptr(&member.endpoint)));
+    new.map(|member| member.endpoint.stats(member, now)).collect()
+}
+
+/// What was decided, by service.
+fn services(clusters: &[Arc<Cluster>]) -> Vec<ServiceStats> {
+    let mut services: Vec<ServiceStats> = Vec::new();
+    for cluster in clusters {
+        let Some(counters) = cluster.counters() else { continue };
+        let counts = PolicyCounts::sum(counters);
+        let sessions = cluster.policy().map_or(0, |policy| policy.sessions() as u64);
+        if let Some(last) = services.last_mut().filter(|last| last.service == *cluster.name()) {
+            last.counts += counts;
+            last.sessions += sessions;
+        } else {
+            let service = Arc::clone(cluster.name());
+            services.push(ServiceStats { service, counts, sessions });
+        }
+    }
+    services
+}
+
+/// What stands in for the key of a lineage until a version of one arrives.
+fn random_key() -> HashKey {
+    let halves = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(halves[0].as_bytes());
+    key[16..].copy_from_slice(halves[1].as_bytes());
+    HashKey(key)
+}
+
 impl RuntimeHandle {
     /// What runs now.
     pub fn snapshot(&self) -> Arc<CompiledSnapshot> {
@@ -330,7 +374,7 @@ impl RuntimeHandle {
             let service = snapshot.clusters[route.cluster].name();
             RouteStats::sum(Arc::clone(&route.name), Arc::clone(service), &route.counters)
         });
-        let members = snapshot.clusters.iter().flat_map(|c| c.members());
+        let now = Instant::now();
         let listeners = snapshot.entry_points.iter().map(|entry_point| {
             let address = bound.iter().find(|(name, _)| *name == entry_point.name);
             ListenerStats::sum(
@@ -343,9 +387,8 @@ impl RuntimeHandle {
         RuntimeStats {
             version: snapshot.version,
             routes: routes.collect(),
-            backends: members
-                .map(|member| member.endpoint.stats(member.weight, member.admin_state))
-                .collect(),
+            backends: backends(&snapshot.clusters, now),
+            services: services(&snapshot.clusters),
             listeners: listeners.collect(),
             mirrors: targets.map(|target| MirrorStats::of(target)).collect(),
             copies: snapshot.mirrors.first().map_or(0, |mirror| mirror.budget().copies()),

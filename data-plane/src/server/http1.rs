@@ -205,7 +205,7 @@ impl<S: Transport> Http1<S> {
                     self.client.count(reason);
                     let terms =
                         Terms { method: &Method::GET, version: Version::HTTP_11, closes: true };
-                    answer::write_refusal(&mut self.out, reason, &terms);
+                    answer::write_refusal(&mut self.out, reason, None, &terms);
                     return self.say_goodbye().await;
                 }
             }

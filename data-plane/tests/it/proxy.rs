@@ -44,8 +44,12 @@ impl Proxy {
 
     pub(crate) async fn with(config: Config) -> Self {
         let (changes, health) = mpsc::channel(16);
-        let options =
-            RuntimeOptions { workers: 2, drain_timeout: PATIENCE, health_changes: Some(changes) };
+        let options = RuntimeOptions {
+            workers: 2,
+            zone: None,
+            drain_timeout: PATIENCE,
+            health_changes: Some(changes),
+        };
         let mut proxy = Self { runtime: Runtime::start(options).unwrap(), health, version: 0 };
         proxy.install(config).await.unwrap();
         proxy

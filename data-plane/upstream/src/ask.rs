@@ -10,10 +10,10 @@ use crate::hash;
 /// configured to decide something.
 pub trait Ask {
     /// The first value of a header field.
-    fn field(&self, name: &str) -> Option<&[u8]>;
+    fn field<'s>(&'s self, name: &str) -> Option<&'s [u8]>;
 
     /// The value of a cookie.
-    fn cookie(&self, name: &str) -> Option<&[u8]>;
+    fn cookie<'s>(&'s self, name: &str) -> Option<&'s [u8]>;
 
     /// The path, without the query.
     fn path(&self) -> &str;

@@ -52,9 +52,9 @@ impl Attempt {
         &self.endpoint
     }
 
-    /// The backend's place in the cluster that chose it, if that has a policy.
-    pub fn member(&self) -> Option<(&Rc<LocalCluster>, usize)> {
-        self.watched.as_ref().map(|watched| (&watched.cluster, watched.index))
+    /// Whether somebody wants to know what becomes of it.
+    pub const fn is_watched(&self) -> bool {
+        self.watched.is_some()
     }
 
     /// Whether it must wait for a place before it may be sent.
@@ -85,7 +85,12 @@ impl Attempt {
         let failed = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
         let outcome = if failed { Outcome::Failure } else { Outcome::Success };
-        watched.judge(&self.endpoint, outcome, if failed { took.max(COST_OF_FAILURE) } else { took }, now);
+        watched.judge(
+            &self.endpoint,
+            outcome,
+            if failed { took.max(COST_OF_FAILURE) } else { took },
+            now,
+        );
     }
 
     /// There is no response, or it broke off, for this reason.
@@ -117,13 +122,7 @@ impl Drop for Attempt {
 }
 
 impl Watched {
-    fn judge(
-        &mut self,
-        endpoint: &LocalEndpoint,
-        outcome: Outcome,
-        took: Duration,
-        now: Instant,
-    ) {
+    fn judge(&mut self, endpoint: &LocalEndpoint, outcome: Outcome, took: Duration, now: Instant) {
         if self.is_judged && outcome != Outcome::Failure {
             return;
         }

@@ -11,26 +11,41 @@ pub mod round_robin;
 
 use lb_model::config::Strategy;
 
+use least_requests::LeastRequests;
 use p2c::P2c;
+use peak_ewma::PeakP2c;
 use round_robin::RoundRobin;
 
 /// The balancer of one cluster on one worker.
 #[derive(Debug)]
 pub enum Balancer {
-    /// In turn.
+    /// In turn; also where a hash decides, for requests that it does not decide about.
     RoundRobin(RoundRobin),
     /// The less busy of two.
     P2c(P2c),
+    /// The cheaper of two.
+    PeakEwma(PeakP2c),
+    /// The least busy.
+    LeastRequests(LeastRequests),
+}
+
+/// What balancers may ask about a backend by its index.
+#[derive(Debug, Clone, Copy)]
+pub struct Loads<Busy, Cost> {
+    /// Requests on their way.
+    pub busy: Busy,
+    /// What one more would cost, as [`peak_ewma::PeakEwma::cost`] says.
+    pub cost: Cost,
 }
 
 impl Balancer {
     /// A balancer for `members` backends. The seed makes workers start differently.
     pub fn new(strategy: &Strategy, members: usize, seed: u64) -> Self {
         match strategy {
-            Strategy::P2c | Strategy::PeakEwma | Strategy::LeastRequests => {
-                Self::P2c(P2c::new(members, seed))
-            }
             Strategy::RoundRobin | Strategy::Hash(_) => Self::RoundRobin(RoundRobin::new(members)),
+            Strategy::P2c => Self::P2c(P2c::new(members, seed)),
+            Strategy::PeakEwma => Self::PeakEwma(PeakP2c::new(members, seed)),
+            Strategy::LeastRequests => Self::LeastRequests(LeastRequests::new(members)),
         }
     }
 
@@ -38,11 +53,13 @@ impl Balancer {
     pub fn pick(
         &mut self,
         weight: impl Fn(usize) -> u16,
-        load: impl Fn(usize) -> u64,
+        loads: Loads<impl Fn(usize) -> u64, impl Fn(usize) -> u64>,
     ) -> Option<usize> {
         match self {
             Self::RoundRobin(balancer) => balancer.pick(weight),
-            Self::P2c(balancer) => balancer.pick(weight, load),
+            Self::P2c(balancer) => balancer.pick(weight, loads.busy),
+            Self::PeakEwma(balancer) => balancer.pick(weight, loads.cost),
+            Self::LeastRequests(balancer) => balancer.pick(weight, loads.busy),
         }
     }
 }

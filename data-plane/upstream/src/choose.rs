@@ -10,9 +10,7 @@ use std::{
 };
 
 use lb_http::Reason;
-use lb_model::config::{
-    AdminState, BlueGreen, Canary, CanaryChoice, CanarySticky, Slot, Strategy,
-};
+use lb_model::config::{AdminState, BlueGreen, Canary, CanaryChoice, CanarySticky, Slot, Strategy};
 use tokio::time::Instant;
 
 use crate::{
@@ -32,13 +30,15 @@ use crate::{
 pub struct Picked {
     /// The first try, at the backend that was chosen.
     pub attempt: Attempt,
+    /// The backend's place in its cluster.
+    pub member: usize,
     /// What the client is to remember: the value of a `Set-Cookie` field.
     pub cookie: Option<Box<[u8]>>,
 }
 
 impl Picked {
-    pub(crate) const fn of(attempt: Attempt) -> Self {
-        Self { attempt, cookie: None }
+    pub(crate) const fn of(attempt: Attempt, member: usize) -> Self {
+        Self { attempt, member, cookie: None }
     }
 }
 
@@ -105,11 +105,11 @@ impl LocalCluster {
         tried: &[usize],
         now: Instant,
     ) -> Result<Picked, Reason> {
-        let counters = policy.counters.of(self.worker);
+        let counters = self.counters();
         let known = know(policy, ask);
         let mut pool = Pool { slot: None, arm: Arm::Stable, only: None };
         if let Some(blue_green) = &policy.traffic.blue_green {
-            pool.slot = Some(self.slot(blue_green, ask, counters));
+            pool.slot = Some(slot(blue_green, ask, counters));
         }
         if let Some(canary) = &policy.traffic.canary {
             (pool.arm, pool.only) = arm(policy, canary, ask, &known, counters);
@@ -134,18 +134,7 @@ impl LocalCluster {
         count(policy, pool, counters);
         let cookie = self.remember(policy, (pool, index), &known, ask);
         let attempt = Attempt::begin(&self.members[index], Some(watched));
-        Ok(Picked { attempt, cookie })
-    }
-
-    fn slot(&self, blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slot {
-        let header = blue_green.switch_header.as_ref().and_then(|name| ask.field(name.as_str()));
-        let Some(header) = header else { return blue_green.active };
-        let text = str::from_utf8(header).unwrap_or_default();
-        let slot = blue_green.slot(Some(text), ask.client());
-        if !text.trim().eq_ignore_ascii_case(slot.as_str()) {
-            counters.headers_ignored.bump();
-        }
-        slot
+        Ok(Picked { attempt, member: index, cookie })
     }
 
     /// Chooses within a pool, and gets all that a try there needs.
@@ -160,7 +149,7 @@ impl LocalCluster {
         if let Some(index) = self.pinned(policy, pool, known, tried, now)
             && let Some(watched) = self.watch(index, now)
         {
-            policy.counters.of(self.worker).sessions_kept.bump();
+            self.counters().sessions_kept.bump();
             return Some((index, watched));
         }
         let scratch = &mut *self.scratch.borrow_mut();
@@ -195,34 +184,16 @@ impl LocalCluster {
             let table = policy.sessions.as_ref()?.table.as_ref()?;
             table.get(known.client?.0, now)
         })?;
-        let members = &self.cluster.members;
+        let members = self.cluster.members();
         let index = members.iter().position(|member| member.standing.hash == backend)?;
         let member = &members[index];
         // Sessions stay where they are while their backend drains.
-        let out = self.out(index, member, tried, now);
+        let out = out(index, member, tried, now);
         let may = out.is_none()
             || (out == Some(Out::Disabled)
                 && member.admin_state == AdminState::Draining
                 && member.endpoint.health().is_up());
         (pool.has(member) && may).then_some(index)
-    }
-
-    /// Why a member takes no request, apart from its weight and whether it is full.
-    fn out(&self, index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
-        let standing = &member.standing;
-        if tried.contains(&index) {
-            return Some(Out::Tried);
-        }
-        if member.admin_state != AdminState::Enabled {
-            return Some(Out::Disabled);
-        }
-        if !member.endpoint.health().is_up()
-            || standing.ejection.as_ref().is_some_and(|ejection| ejection.is_ejected(now))
-        {
-            return Some(Out::Ill);
-        }
-        let is_open = standing.breaker.as_ref().is_some_and(|breaker| !breaker.allows(now));
-        is_open.then_some(Out::Open)
     }
 
     /// Fills in the weights with which members of a pool take part. Says whether anyone does.
@@ -234,7 +205,7 @@ impl LocalCluster {
         now: Instant,
         scratch: &mut Scratch,
     ) -> bool {
-        let members = &self.cluster.members;
+        let members = self.cluster.members();
         let Scratch { weights, levels } = scratch;
         weights.clear();
         levels.clear();
@@ -245,7 +216,7 @@ impl LocalCluster {
         for (index, member) in members.iter().enumerate() {
             let is_full = !takes_full
                 && member.standing.limiter.as_ref().is_some_and(|limiter| limiter.is_full());
-            let out = self.out(index, member, tried, now);
+            let out = out(index, member, tried, now);
             let takes_part = pool.has(member) && !is_full;
             let mut weight = if takes_part { member.weight } else { 0 };
             if let (Some(settings), Some(room)) = (policy.slow_start, room) {
@@ -271,10 +242,10 @@ impl LocalCluster {
             return false;
         };
         if choice.is_panic {
-            policy.counters.of(self.worker).panics.bump();
+            self.counters().panics.bump();
         }
         for (weight, member) in weights.iter_mut().zip(levels.iter()) {
-            if !choice.admits(member) {
+            if !choice.admits(*member) {
                 *weight = 0;
             }
         }
@@ -289,14 +260,15 @@ impl LocalCluster {
         weights: &[u16],
         now: Instant,
     ) -> Option<usize> {
-        let members = &self.cluster.members;
+        let members = self.cluster.members();
         // Every proxy chooses the same backend for a client that it knows by header, or by hash.
         let hashed = match &self.cluster.service().strategy {
             Strategy::Hash(source) => Some(ask::key(source, ask)),
             _ => known.client.map(|(_, key)| key),
         };
         if let Some(key) = hashed {
-            let of = |(index, member): (usize, &Member)| (index, member.standing.hash, weights[index]);
+            let of =
+                |(index, member): (usize, &Member)| (index, member.standing.hash, weights[index]);
             return hash::pick(key, members.iter().enumerate().map(of));
         }
         let busy = |index: usize| members[index].endpoint.in_flight();
@@ -339,8 +311,8 @@ impl LocalCluster {
         ask: &dyn Ask,
     ) -> Option<Box<[u8]>> {
         let sessions = policy.sessions.as_ref()?;
-        let backend = self.cluster.members[index].standing.hash;
-        let counters = policy.counters.of(self.worker);
+        let backend = self.cluster.members()[index].standing.hash;
+        let counters = self.counters();
         if let (None, Some((client, _)), Some(table)) =
             (&known.session, known.client, &sessions.table)
         {
@@ -394,11 +366,16 @@ impl LocalCluster {
         random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
     }
 
+    /// Whether the client has a session here, by its cookie.
+    pub fn has_session(&self, ask: &dyn Ask) -> bool {
+        self.policy().is_some_and(|policy| know(policy, ask).session.is_some())
+    }
+
     /// Why no member of a pool takes a request.
     fn why_nobody(&self, pool: Pool<'_>, tried: &[usize], now: Instant) -> Reason {
-        let members = self.cluster.members.iter().enumerate();
+        let members = self.cluster.members().iter().enumerate();
         let in_pool = members.filter(|(_, member)| pool.has(member) && member.weight > 0);
-        let mut outs = in_pool.map(|(index, member)| self.out(index, member, tried, now)).peekable();
+        let mut outs = in_pool.map(|(index, member)| out(index, member, tried, now)).peekable();
         if outs.peek().is_none() {
             return Reason::NoHealthyBackend;
         }
@@ -414,10 +391,40 @@ impl LocalCluster {
 
     /// After how long the first breaker of the cluster that is open lets a request through.
     pub fn opens_again(&self, now: Instant) -> Option<std::time::Duration> {
-        let breakers = self.cluster.members.iter().filter_map(|m| m.standing.breaker.as_ref());
+        let breakers = self.cluster.members().iter().filter_map(|m| m.standing.breaker.as_ref());
         let next = breakers.filter_map(|breaker| breaker.summary(now).next_attempt).min()?;
         Some(next.saturating_duration_since(now))
     }
+}
+
+/// The slot for a request.
+fn slot(blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slot {
+    let header = blue_green.switch_header.as_ref().and_then(|name| ask.field(name.as_str()));
+    let Some(header) = header else { return blue_green.active };
+    let text = str::from_utf8(header).unwrap_or_default();
+    let slot = blue_green.slot(Some(text), ask.client());
+    if !text.trim().eq_ignore_ascii_case(slot.as_str()) {
+        counters.headers_ignored.bump();
+    }
+    slot
+}
+
+/// Why a member takes no request, apart from its weight and whether it is full.
+fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
+    let standing = &member.standing;
+    if tried.contains(&index) {
+        return Some(Out::Tried);
+    }
+    if member.admin_state != AdminState::Enabled {
+        return Some(Out::Disabled);
+    }
+    if !member.endpoint.health().is_up()
+        || standing.ejection.as_ref().is_some_and(|ejection| ejection.is_ejected(now))
+    {
+        return Some(Out::Ill);
+    }
+    let is_open = standing.breaker.as_ref().is_some_and(|breaker| !breaker.allows(now));
+    is_open.then_some(Out::Open)
 }
 
 /// What is known of the client, as far as anything of it decides.

@@ -4,21 +4,44 @@
 //! endpoints that did not change. [`LocalCluster`] is one worker's: balancer state and idle
 //! connections, carried over to the next configuration in the same way.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
-
-use lb_model::{
-    config::{AdminState, Backend, Objects, Service},
-    value::BackendName,
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
 };
 
-use crate::{balancer::Balancer, endpoint::Endpoint, pool::LocalEndpoint};
+use lb_http::Reason;
+use lb_model::{
+    config::{AdminState, Backend, Objects, Service, TrafficManagement},
+    value::{BackendName, Weight},
+};
+use tokio::time::Instant;
+
+use crate::{
+    ask::Ask,
+    attempt::Attempt,
+    balancer::{Balancer, Loads, round_robin::RoundRobin},
+    breaker::Breaker,
+    choose::{Picked, Scratch},
+    counters::{PerWorker, PolicyCounters},
+    endpoint::Endpoint,
+    limiter::Limiter,
+    outlier::Ejection,
+    policy::{Policy, Standing, Surroundings},
+    pool::LocalEndpoint,
+    retry_budget::{self, RetryBudget},
+};
 
 /// A service as it runs.
 #[derive(Debug)]
 pub struct Cluster {
+    key: Arc<str>,
     name: Arc<str>,
     service: Arc<Service>,
     members: Vec<Member>,
+    policy: Option<Policy>,
+    /// What was decided, where anything is.
+    counters: Option<Arc<PerWorker<PolicyCounters>>>,
 }
 
 /// One backend in its place in a cluster.
@@ -31,6 +54,8 @@ pub struct Member {
     /// What an operator decided about it. Like the weight it is policy: the endpoint, with its
     /// health and what is in flight, stays the same whatever is decided.
     pub admin_state: AdminState,
+    /// What it is to the policy of the cluster.
+    pub standing: Standing,
 }
 
 impl Member {
@@ -39,6 +64,13 @@ impl Member {
         let takes = self.admin_state == AdminState::Enabled && self.endpoint.health().is_up();
         if takes { self.weight } else { 0 }
     }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self.weight == other.weight
+            && self.admin_state == other.admin_state
+            && Arc::ptr_eq(&self.endpoint, &other.endpoint)
+            && self.standing.is_like(&other.standing)
+    }
 }
 
 /// A service names a backend that is not configured.
@@ -46,55 +78,111 @@ impl Member {
 #[error("backend `{0}` is not configured")]
 pub struct MissingBackend(pub BackendName);
 
+/// What a cluster is built from.
+#[derive(Debug, Clone, Copy)]
+pub struct Blueprint<'a> {
+    /// What tells the cluster from all others.
+    pub key: &'a Arc<str>,
+    /// The service's name.
+    pub name: &'a Arc<str>,
+    /// The service.
+    pub service: &'a Arc<Service>,
+    /// How backends share requests: as the service says, or a route in its place.
+    pub traffic: &'a Arc<TrafficManagement>,
+    /// All backends.
+    pub backends: &'a Objects<BackendName, Backend>,
+    /// Whether a route has its requests tried again.
+    pub is_retried: bool,
+    /// What is the same for all clusters.
+    pub around: &'a Surroundings,
+}
+
 impl Cluster {
-    /// Builds the running form of `service`, with the endpoints of `previous` that did not
-    /// change; `previous` itself if nothing did.
+    /// Builds the running form of a service, with the endpoints and the memory of `previous` that
+    /// did not change; `previous` itself if nothing did. Endpoints of `base` come first: the
+    /// service's own cluster, where a route has one of its own.
     pub fn build(
-        name: Arc<str>,
-        service: &Arc<Service>,
-        backends: &Objects<BackendName, Backend>,
-        workers: usize,
+        blueprint: Blueprint<'_>,
         previous: Option<&Arc<Self>>,
+        base: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, MissingBackend> {
-        let mut members = Vec::with_capacity(service.backends.len());
-        for (index, backend_name) in service.backends.iter().enumerate() {
-            let backend =
-                backends.get(backend_name).ok_or_else(|| MissingBackend(backend_name.clone()))?;
+        let Blueprint { key, name, service, traffic, backends, is_retried, around } = blueprint;
+        let beside = traffic.canary.iter().flat_map(|canary| &canary.backends);
+        let beside = beside.filter(|(id, _)| !service.backends.contains(id));
+        let all: Vec<_> = service.backends.iter().chain(beside.map(|(id, _)| id)).collect();
+        let mut found = Vec::with_capacity(all.len());
+        for id in all {
+            let backend = backends.get(id).ok_or_else(|| MissingBackend(id.clone()))?;
+            found.push((id, backend));
+        }
+        let has_levels = found.iter().any(|(_, backend)| {
+            backend.priority > 0 || (around.zone.is_some() && backend.zone.is_some())
+        });
+        let before = previous.and_then(|previous| previous.policy.as_ref());
+        let policy = Policy::build(name, service, traffic, has_levels, around, before);
+        let decides = policy.is_some()
+            || is_retried
+            || service.retry.is_some()
+            || service.others().next().is_some();
+        let counters = decides.then(|| {
+            let before = previous.and_then(|previous| previous.counters.as_ref());
+            before.map_or_else(|| Arc::new(PerWorker::new(around.workers)), Arc::clone)
+        });
+        let mut members = Vec::with_capacity(found.len());
+        for (index, (id, backend)) in found.into_iter().enumerate() {
             let check = service.health_check.as_ref();
-            let kept = previous.and_then(|previous| {
-                let is_same = |member: &&Member| {
-                    **member.endpoint.name() == *backend_name.as_str()
-                        && member.endpoint.is_for(&backend.url, check)
-                };
-                at_first(&previous.members, index, is_same)
-            });
+            let member_of = |cluster: Option<&'_ Arc<Self>>| {
+                let is_same = |member: &&Member| **member.endpoint.name() == *id.as_str();
+                cluster.and_then(|cluster| at_first(&cluster.members, index, is_same).cloned())
+            };
+            let fits = |member: &Member| member.endpoint.is_for(&backend.url, check);
+            let previous = member_of(previous).filter(fits);
+            let kept = member_of(base).filter(fits).or_else(|| previous.clone());
             let endpoint = kept.map_or_else(
                 || {
                     Arc::new(Endpoint::new(
-                        Arc::clone(&name),
-                        backend_name.to_arc(),
+                        Arc::clone(name),
+                        id.to_arc(),
                         backend.url.clone(),
                         check.cloned(),
-                        workers,
+                        around.workers,
                     ))
                 },
-                |member| Arc::clone(&member.endpoint),
+                |member| member.endpoint,
             );
-            let (weight, admin_state) = (backend.weight.get(), backend.admin_state);
-            members.push(Member { endpoint, weight, admin_state });
+            let canaries = traffic.canary.iter().flat_map(|canary| &canary.backends);
+            let mut of_canary =
+                canaries.filter(|(canary, _)| canary == id).map(|(_, weight)| *weight);
+            let is_local = backend.zone.is_some() && backend.zone == around.zone;
+            let standing = policy.as_ref().map(|policy| {
+                let previous = previous.as_ref().map(|member| &member.standing);
+                let place = (id.as_str(), backend.priority, is_local);
+                policy.standing(place, service, around, previous)
+            });
+            members.push(Member {
+                endpoint,
+                weight: of_canary.next().unwrap_or(backend.weight).get(),
+                admin_state: backend.admin_state,
+                standing: standing.unwrap_or_default(),
+            });
         }
         if let Some(previous) = previous
             && previous.service == *service
+            && previous.policy.as_ref().map(|policy| &policy.traffic)
+                == policy.as_ref().map(|policy| &policy.traffic)
+            && previous.counters.is_some() == counters.is_some()
             && previous.members.len() == members.len()
-            && previous.members.iter().zip(&members).all(|(a, b)| {
-                a.weight == b.weight
-                    && a.admin_state == b.admin_state
-                    && Arc::ptr_eq(&a.endpoint, &b.endpoint)
-            })
+            && previous.members.iter().zip(&members).all(|(a, b)| a.is_like(b))
         {
             return Ok(Arc::clone(previous));
         }
-        Ok(Arc::new(Self { name, service: Arc::clone(service), members }))
+        let (key, name, service) = (Arc::clone(key), Arc::clone(name), Arc::clone(service));
+        Ok(Arc::new(Self { key, name, service, members, policy, counters }))
+    }
+
+    /// What tells it from all others: the service's name, unless it is for one route only.
+    pub const fn key(&self) -> &Arc<str> {
+        &self.key
     }
 
     /// The service's name.
@@ -107,9 +195,49 @@ impl Cluster {
         &self.service
     }
 
-    /// The backends, in configured order.
+    /// The backends, in configured order, canaries beside the pool last.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// What beside health and weight decides, if anything does.
+    pub const fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    /// What was decided about its requests, where anything is.
+    pub const fn counters(&self) -> Option<&Arc<PerWorker<PolicyCounters>>> {
+        self.counters.as_ref()
+    }
+
+    /// Compares its backends with each other, and takes out those that answer much worse. To be
+    /// called once an interval.
+    pub fn sweep_outliers(&self, now: Instant) {
+        let Some(outliers) = self.policy.as_ref().and_then(|policy| policy.outliers.as_ref())
+        else {
+            return;
+        };
+        for decision in outliers.sweep(self.ejections(), now) {
+            self.tell(decision);
+        }
+    }
+
+    pub(crate) fn ejections(&self) -> impl Iterator<Item = &Ejection> + Clone {
+        self.members.iter().filter_map(|member| member.standing.ejection.as_deref())
+    }
+
+    pub(crate) fn tell(&self, decision: crate::outlier::Decision) {
+        let Some(member) = self.members.get(decision.member()) else { return };
+        let (service, backend) = (&self.name, member.endpoint.name());
+        match decision {
+            crate::outlier::Decision::Eject { cause, .. } => {
+                tracing::warn!(%service, %backend, ?cause, "backend ejected");
+            }
+            crate::outlier::Decision::Return { .. } => {
+                tracing::info!(%service, %backend, "backend taken back");
+            }
+            crate::outlier::Decision::Forgive { .. } => {}
+        }
     }
 }
 
@@ -122,9 +250,16 @@ fn at_first<T>(all: &[T], place: usize, is_it: impl Fn(&&T) -> bool) -> Option<&
 /// How one worker looks at a cluster.
 #[derive(Debug)]
 pub struct LocalCluster {
-    cluster: Arc<Cluster>,
-    balancer: RefCell<Balancer>,
-    members: Vec<Rc<LocalEndpoint>>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) balancer: RefCell<Balancer>,
+    /// Turns among other services, where they take the place of backends.
+    others: RefCell<RoundRobin>,
+    pub(crate) members: Vec<Rc<LocalEndpoint>>,
+    pub(crate) scratch: RefCell<Scratch>,
+    budget: RefCell<RetryBudget>,
+    pub(crate) worker: usize,
+    pub(crate) random: Cell<u64>,
+    unread: PolicyCounters,
 }
 
 impl LocalCluster {
@@ -149,8 +284,19 @@ impl LocalCluster {
             })
             .collect();
         let seed = (worker as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let balancer = Balancer::new(&cluster.service.strategy, members.len(), seed);
-        Self { cluster, balancer: RefCell::new(balancer), members }
+        let service = &cluster.service;
+        let settings = retry_budget::Settings::default();
+        Self {
+            balancer: RefCell::new(Balancer::new(&service.strategy, members.len(), seed)),
+            others: RefCell::new(RoundRobin::new(service.weighted.len())),
+            scratch: RefCell::default(),
+            budget: RefCell::new(RetryBudget::new(settings, Instant::now())),
+            random: Cell::new(seed | 1),
+            unread: PolicyCounters::default(),
+            cluster,
+            members,
+            worker,
+        }
     }
 
     /// The shared side.
@@ -163,17 +309,117 @@ impl LocalCluster {
         &self.members
     }
 
-    /// Chooses who takes the next request among those that are well, enabled, and have a weight.
-    pub fn pick(&self) -> Option<&Rc<LocalEndpoint>> {
+    /// The number of the worker.
+    pub const fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// What pays for tries beyond the first.
+    pub const fn budget(&self) -> &RefCell<RetryBudget> {
+        &self.budget
+    }
+
+    /// Chooses who takes a request that came in at `now`, and begins the first try there. `tried`
+    /// are the backends that had it already.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can take it.
+    pub fn pick(
+        self: &Rc<Self>,
+        ask: &dyn Ask,
+        tried: &[usize],
+        now: Instant,
+    ) -> Result<Picked, Reason> {
+        if let Some(policy) = self.cluster.policy.as_ref() {
+            return self.choose(policy, ask, tried, now);
+        }
+        match self.next(tried) {
+            Some(index) => Ok(Picked::of(Attempt::begin(&self.members[index], None), index)),
+            None => Err(self.without_policy()),
+        }
+    }
+
+    /// Who takes the next request among those that are well, enabled, and have a weight.
+    fn next(&self, tried: &[usize]) -> Option<usize> {
         let members = &self.cluster.members;
-        let weight = |index: usize| members[index].share();
-        let index = if members.len() == 1 {
-            (weight(0) > 0).then_some(0)?
-        } else {
-            let load = |index: usize| members[index].endpoint.in_flight();
-            self.balancer.borrow_mut().pick(weight, load)?
+        let weight = |index: usize| {
+            if tried.contains(&index) { 0 } else { members[index].share() }
         };
-        self.members.get(index)
+        if members.len() == 1 {
+            (weight(0) > 0).then_some(0)
+        } else {
+            let busy = |index: usize| members[index].endpoint.in_flight();
+            self.balancer.borrow_mut().pick(weight, Loads { busy, cost: |_| 0 })
+        }
+    }
+
+    fn without_policy(&self) -> Reason {
+        let members = &self.cluster.members;
+        let is_out = |member: &Member| member.admin_state != AdminState::Enabled;
+        if !members.is_empty() && members.iter().all(is_out) {
+            Reason::BackendDisabled
+        } else {
+            Reason::NoHealthyBackend
+        }
+    }
+
+    /// Which of the services in its place takes the next request, among those for which `can`
+    /// says so.
+    pub fn next_other(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
+        let weighted: &[(_, Weight)] = &self.cluster.service.weighted;
+        let weight = |index: usize| if can(index) { weighted[index].1.get() } else { 0 };
+        self.others.borrow_mut().pick(weight)
+    }
+
+    /// Whether it has a backend to choose as of now.
+    pub fn is_available(&self, now: Instant) -> bool {
+        let members = self.cluster.members.iter();
+        let mut taking = members.filter(|member| member.share() > 0);
+        taking.any(|member| {
+            let Standing { breaker, ejection, .. } = &member.standing;
+            breaker.as_ref().is_none_or(|breaker| breaker.allows(now))
+                && ejection.as_ref().is_none_or(|ejection| !ejection.is_ejected(now))
+        })
+    }
+
+    /// What this worker counts of decisions; what nobody reads, where nothing is decided.
+    pub fn counters(&self) -> &PolicyCounters {
+        match &self.cluster.counters {
+            Some(counters) => counters.of(self.worker),
+            None => &self.unread,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.cluster.policy()
+    }
+
+    pub(crate) fn standing(&self, index: usize) -> Option<&Standing> {
+        self.cluster.members.get(index).map(|member| &member.standing)
+    }
+
+    pub(crate) fn breaker(&self, index: usize) -> Option<&Arc<Breaker>> {
+        self.standing(index)?.breaker.as_ref()
+    }
+
+    pub(crate) fn ejection(&self, index: usize) -> Option<&Arc<Ejection>> {
+        self.standing(index)?.ejection.as_ref()
+    }
+
+    pub(crate) fn limiter(&self, index: usize) -> Option<&Arc<Limiter>> {
+        self.standing(index)?.limiter.as_ref()
+    }
+
+    /// A backend failed: if that makes a run of failures, it is taken out.
+    pub(crate) fn suspect(&self, index: usize, worker: usize, now: Instant) {
+        let outliers = self.policy().and_then(|policy| policy.outliers.as_ref());
+        let (Some(outliers), Some(ejection)) = (outliers, self.ejection(index)) else { return };
+        if ejection.failure(worker, outliers.settings(), now)
+            && let Some(decision) = outliers.eject(self.cluster.ejections(), index, now)
+        {
+            self.cluster.tell(decision);
+        }
     }
 }
 
@@ -197,6 +443,54 @@ mod tests {
                 (BackendName::parse(name).unwrap(), Arc::new(backend))
             })
             .collect()
+    }
+
+    fn around() -> Surroundings {
+        let secret = lb_model::resource::HashKey([7; 32]);
+        Surroundings { workers: 2, zone: None, secret, now: Instant::now() }
+    }
+
+    fn build(
+        service: &Arc<Service>,
+        backends: &Objects<BackendName, Backend>,
+        previous: Option<&Arc<Cluster>>,
+    ) -> Result<Arc<Cluster>, MissingBackend> {
+        let (name, traffic) = (&"s".into(), &service.traffic_management);
+        let around = &around();
+        let is_retried = false;
+        let blueprint =
+            Blueprint { key: name, name, service, traffic, backends, is_retried, around };
+        Cluster::build(blueprint, previous, None)
+    }
+
+    /// A request of which nothing matters.
+    struct Plain;
+
+    impl Ask for Plain {
+        fn field<'s>(&'s self, _: &str) -> Option<&'s [u8]> {
+            None
+        }
+
+        fn cookie<'s>(&'s self, _: &str) -> Option<&'s [u8]> {
+            None
+        }
+
+        fn path(&self) -> &'static str {
+            "/"
+        }
+
+        fn client(&self) -> std::net::IpAddr {
+            [192, 0, 2, 1].into()
+        }
+
+        fn is_secure(&self) -> bool {
+            false
+        }
+    }
+
+    fn picked(local: &Rc<LocalCluster>) -> Option<String> {
+        let picked = local.pick(&Plain, &[], Instant::now()).ok()?;
+        Some(picked.attempt.endpoint().endpoint().name().to_string())
     }
 
     fn service(names: &[&str], check: Option<&str>) -> Arc<Service> {
@@ -227,25 +521,25 @@ mod tests {
     fn what_did_not_change_is_kept() {
         let list = backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 1)]);
         let spec = service(&["a", "b"], Some("/ok"));
-        let first = Cluster::build("s".into(), &spec, &list, 2, None).unwrap();
-        let same = Cluster::build("s".into(), &spec, &list, 2, Some(&first)).unwrap();
+        let first = build(&spec, &list, None).unwrap();
+        let same = build(&spec, &list, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&first, &same));
 
         let moved = backends(&[("a", "http://a:2", 1), ("b", "http://b:1", 7)]);
-        let next = Cluster::build("s".into(), &spec, &moved, 2, Some(&first)).unwrap();
+        let next = build(&spec, &moved, Some(&first)).unwrap();
         let kept = |i: usize| Arc::ptr_eq(&first.members[i].endpoint, &next.members[i].endpoint);
         assert!(!kept(0), "another address is another endpoint");
         assert!(kept(1), "another weight is not");
         assert_eq!(next.members[1].weight, 7);
 
         let checked = service(&["a", "b"], Some("/other"));
-        let next = Cluster::build("s".into(), &checked, &list, 2, Some(&first)).unwrap();
+        let next = build(&checked, &list, Some(&first)).unwrap();
         assert!(!Arc::ptr_eq(&first.members[0].endpoint, &next.members[0].endpoint));
     }
 
     #[test]
     fn an_unknown_backend_is_named() {
-        let error = Cluster::build("s".into(), &service(&["x"], None), &backends(&[]), 1, None);
+        let error = build(&service(&["x"], None), &backends(&[]), None);
         assert_eq!(error.unwrap_err().to_string(), "backend `x` is not configured");
     }
 
@@ -254,23 +548,21 @@ mod tests {
         let list =
             backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 0), ("c", "http://c:1", 2)]);
         let spec = service(&["a", "b", "c"], None);
-        let cluster = Cluster::build("s".into(), &spec, &list, 1, None).unwrap();
-        let local = LocalCluster::new(Arc::clone(&cluster), 0, None);
-        let names = |n: usize| -> String {
-            (0..n).map(|_| local.pick().unwrap().endpoint().name().to_string()).collect()
-        };
+        let cluster = build(&spec, &list, None).unwrap();
+        let local = Rc::new(LocalCluster::new(Arc::clone(&cluster), 0, None));
+        let names = |n: usize| -> String { (0..n).map(|_| picked(&local).unwrap()).collect() };
         assert_eq!(names(6), "caccac");
         cluster.members[2].endpoint.health().force(false);
         assert_eq!(names(3), "aaa");
         cluster.members[0].endpoint.health().force(false);
-        assert!(local.pick().is_none());
+        assert!(picked(&local).is_none());
     }
 
     #[test]
     fn whoever_was_taken_out_takes_nothing_and_keeps_its_endpoint() {
         let list = backends(&[("a", "http://a:1", 1), ("b", "http://b:1", 1)]);
         let spec = service(&["a", "b"], Some("/ok"));
-        let first = Cluster::build("s".into(), &spec, &list, 1, None).unwrap();
+        let first = build(&spec, &list, None).unwrap();
         for member in &first.members {
             member.endpoint.health().force(true);
         }
@@ -278,12 +570,11 @@ mod tests {
         for state in [AdminState::Draining, AdminState::Disabled, AdminState::Enabled] {
             let mut decided = list.clone();
             Arc::make_mut(decided.values_mut().next().unwrap()).admin_state = state;
-            let next = Cluster::build("s".into(), &spec, &decided, 1, Some(&before)).unwrap();
+            let next = build(&spec, &decided, Some(&before)).unwrap();
             assert!(!Arc::ptr_eq(&before, &next), "a decision makes another cluster");
             assert!(Arc::ptr_eq(&before.members[0].endpoint, &next.members[0].endpoint));
-            let local = LocalCluster::new(Arc::clone(&next), 0, None);
-            let taken: String =
-                (0..4).map(|_| local.pick().unwrap().endpoint().name().to_string()).collect();
+            let local = Rc::new(LocalCluster::new(Arc::clone(&next), 0, None));
+            let taken: String = (0..4).map(|_| picked(&local).unwrap()).collect();
             assert_eq!(taken, if state == AdminState::Enabled { "abab" } else { "bbbb" });
             before = next;
         }

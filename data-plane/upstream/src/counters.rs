@@ -66,30 +66,44 @@ impl<T> PerWorker<T> {
     }
 }
 
-macro_rules! backend_counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What one worker counts for one backend.
+macro_rules! counters {
+    (
+        $(#[doc = $doc:literal])* pub struct $name:ident;
+        $(#[doc = $sum_doc:literal])* pub struct $sum:ident;
+        $($(#[$field_doc:meta])* $field:ident,)*
+    ) => {
+        $(#[doc = $doc])*
         #[derive(Debug, Default)]
-        pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)*
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Counter,)*
         }
 
-        /// What all workers together counted for one backend.
+        $(#[doc = $sum_doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-        pub struct BackendCounts {
-            $($(#[$doc])* pub $name: u64,)*
+        pub struct $sum {
+            $($(#[$field_doc])* pub $field: u64,)*
         }
 
-        impl BackendCounts {
+        impl $sum {
             /// Adds the workers up.
-            pub fn sum(counters: &PerWorker<Counters>) -> Self {
-                Self { $($name: counters.sum(|part| &part.$name),)* }
+            pub fn sum(counters: &PerWorker<$name>) -> Self {
+                Self { $($field: counters.sum(|part| &part.$field),)* }
+            }
+        }
+
+        impl std::ops::AddAssign for $sum {
+            fn add_assign(&mut self, other: Self) {
+                $( self.$field = self.$field.wrapping_add(other.$field); )*
             }
         }
     };
 }
 
-backend_counters! {
+counters! {
+    /// What one worker counts for one backend.
+    pub struct Counters;
+    /// What all workers together counted for one backend.
+    pub struct BackendCounts;
     /// Requests now between being sent and the end of their response.
     in_flight,
     /// Requests sent.
@@ -114,6 +128,47 @@ backend_counters! {
     bytes_sent,
     /// Response body bytes.
     bytes_received,
+    /// Times that its circuit breaker changed its state.
+    breaker_transitions,
+}
+
+counters! {
+    /// What one worker counts of the decisions about the requests of one service.
+    pub struct PolicyCounters;
+    /// What all workers together counted of the decisions about one service.
+    pub struct PolicyCounts;
+    /// Requests for the stable version.
+    stable,
+    /// Requests for the canary.
+    canary,
+    /// Requests for the blue slot.
+    blue,
+    /// Requests for the green slot.
+    green,
+    /// Requests for a canary that had no backend to choose.
+    canary_fallbacks,
+    /// Requests for a slot that had no backend to choose, where the other one may stand in.
+    slot_fallbacks,
+    /// Headers that should choose a slot or a version and name none.
+    headers_ignored,
+    /// Sessions that began with a cookie.
+    sessions_begun,
+    /// Requests that went to the backend of their session.
+    sessions_kept,
+    /// Sessions whose backend could not be chosen any more.
+    sessions_moved,
+    /// Tries beyond the first.
+    retries,
+    /// Tries beyond the first that the budget did not pay for.
+    retries_denied,
+    /// Requests that another service answered in place of this one.
+    failovers,
+    /// Choices that ignored health, because too few backends were well.
+    panics,
+    /// Requests that waited for a place at a backend.
+    queued,
+    /// Requests that waited in vain, or could not even wait.
+    queue_overflows,
 }
 
 #[cfg(test)]

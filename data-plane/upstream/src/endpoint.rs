@@ -12,13 +12,17 @@ use std::{
 
 use http::HeaderValue;
 use lb_model::{
-    config::{AdminState, HealthCheck},
+    config::{AdminState, HealthCheck, Slot},
     value::BackendUrl,
 };
+use tokio::time::Instant;
 
 use crate::{
+    breaker,
+    cluster::Member,
     counters::{BackendCounts, Counters, PerWorker},
     health::{Health, HealthSummary},
+    latency::{Histogram, Latency},
 };
 
 /// One backend of one service.
@@ -32,6 +36,7 @@ pub struct Endpoint {
     address: Option<SocketAddr>,
     health: Health,
     counters: PerWorker<Counters>,
+    latency: PerWorker<Histogram>,
 }
 
 /// What is known of an endpoint at one moment.
@@ -51,6 +56,18 @@ pub struct EndpointStats {
     pub health: HealthSummary,
     /// What happened to its requests.
     pub counts: BackendCounts,
+    /// How long they took.
+    pub latency: Latency,
+    /// The slot that it is in.
+    pub slot: Option<Slot>,
+    /// Whether it is of the new version.
+    pub is_canary: bool,
+    /// Its circuit breaker.
+    pub breaker: Option<breaker::Summary>,
+    /// Until when it is out because it answers worse than others.
+    pub ejected_until: Option<Instant>,
+    /// Requests that wait for a place.
+    pub waiting: u32,
 }
 
 impl Endpoint {
@@ -70,6 +87,7 @@ impl Endpoint {
             address: address.map(|ip| SocketAddr::new(ip, url.port())),
             health: Health::new(check.is_some()),
             counters: PerWorker::new(workers),
+            latency: PerWorker::new(workers),
             service,
             name,
             url,
@@ -118,6 +136,11 @@ impl Endpoint {
         &self.health
     }
 
+    /// How long requests take.
+    pub const fn latency(&self) -> &PerWorker<Histogram> {
+        &self.latency
+    }
+
     /// What workers count.
     pub const fn counters(&self) -> &PerWorker<Counters> {
         &self.counters
@@ -128,16 +151,26 @@ impl Endpoint {
         self.counters.sum(|part| &part.in_flight)
     }
 
-    /// All that is known of it.
-    pub fn stats(&self, weight: u16, admin_state: AdminState) -> EndpointStats {
+    /// All that is known of it, as the member of a cluster.
+    pub fn stats(&self, member: &Member, now: Instant) -> EndpointStats {
+        let standing = &member.standing;
         EndpointStats {
             service: Arc::clone(&self.service),
             backend: Arc::clone(&self.name),
             url: self.url.to_string(),
-            weight,
-            admin_state,
+            weight: member.weight,
+            admin_state: member.admin_state,
             health: self.health.summary(),
             counts: BackendCounts::sum(&self.counters),
+            latency: Latency::sum(&self.latency, |part| part),
+            slot: standing.slot,
+            is_canary: standing.is_canary,
+            breaker: standing.breaker.as_ref().map(|breaker| breaker.summary(now)),
+            ejected_until: standing
+                .ejection
+                .as_ref()
+                .and_then(|ejection| ejection.summary(now).until),
+            waiting: standing.limiter.as_ref().map_or(0, |limiter| limiter.waiting()),
         }
     }
 }

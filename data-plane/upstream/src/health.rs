@@ -15,12 +15,12 @@ mod tcp;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle};
+use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::Instant};
 
 use self::prober::Prober;
 use crate::endpoint::Endpoint;
@@ -75,6 +75,9 @@ impl HealthState {
 #[derive(Debug)]
 pub struct Health {
     up: AtomicBool,
+    /// When it last came up, in milliseconds after `start`.
+    up_at: AtomicU64,
+    start: Instant,
     checked: bool,
     detail: Mutex<Detail>,
 }
@@ -118,6 +121,8 @@ impl Health {
     pub fn new(checked: bool) -> Self {
         Self {
             up: AtomicBool::new(!checked),
+            up_at: AtomicU64::new(0),
+            start: Instant::now(),
             checked,
             detail: Mutex::new(Detail {
                 state: HealthState::unknown(),
@@ -131,6 +136,13 @@ impl Health {
     /// Whether the endpoint may be chosen.
     pub fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// For how long it has been up at `now`, if it is up; a backend without a check is from its
+    /// beginning.
+    pub fn up_for(&self, now: Instant) -> Duration {
+        let came = Duration::from_millis(self.up_at.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.start + came)
     }
 
     /// All that is known.
@@ -160,6 +172,10 @@ impl Health {
         }
         if let Some(up) = change {
             detail.since = now;
+            if up {
+                let since = self.start.elapsed().as_millis() as u64;
+                self.up_at.store(since, Ordering::Relaxed);
+            }
             self.up.store(up, Ordering::Relaxed);
         }
         change.is_some()

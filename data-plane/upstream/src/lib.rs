@@ -9,8 +9,11 @@
 //! Which service a request goes to, and what a failure looks like to the client, is decided by
 //! the proxy, not here.
 
+pub mod ask;
+pub mod attempt;
 pub mod balancer;
 pub mod breaker;
+pub mod choose;
 pub mod cluster;
 pub mod connect;
 pub mod counters;
@@ -19,17 +22,24 @@ mod epoch;
 pub mod h1;
 pub mod hash;
 pub mod health;
+pub mod latency;
 pub mod levels;
+pub mod limiter;
 pub mod outlier;
+pub mod policy;
 pub mod pool;
 pub mod retry_budget;
 pub mod slow_start;
 pub mod split;
 pub mod sticky;
 
-pub use cluster::{Cluster, LocalCluster, Member, MissingBackend};
-pub use counters::{BackendCounts, Counter, Counters, PerWorker};
+pub use ask::Ask;
+pub use attempt::Attempt;
+pub use choose::Picked;
+pub use cluster::{Blueprint, Cluster, LocalCluster, Member, MissingBackend};
+pub use counters::{BackendCounts, Counter, Counters, PerWorker, PolicyCounters, PolicyCounts};
 pub use endpoint::{Endpoint, EndpointStats};
 pub use h1::Connection;
 pub use health::{HealthChange, HealthChecker, HealthSummary};
-pub use pool::{InFlight, LocalEndpoint, Outgoing, SendError, SendLimits};
+pub use policy::{Policy, Standing, Surroundings};
+pub use pool::{LocalEndpoint, Outgoing, SendError, SendLimits};

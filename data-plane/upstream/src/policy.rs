@@ -9,14 +9,17 @@
 use std::{sync::Arc, time::Duration};
 
 use lb_model::{
-    config::{CircuitBreaker, OutlierDetection, Service, SessionStickiness, Slot, Strategy, TrafficManagement},
+    config::{
+        CircuitBreaker, OutlierDetection, Service, SessionStickiness, Slot, Strategy,
+        TrafficManagement,
+    },
+    resource::HashKey,
     value::{Label, Percentage},
 };
 use tokio::time::Instant;
 
 use crate::{
     breaker::{self, Breaker},
-    counters::{PerWorker, PolicyCounters},
     hash, levels,
     limiter::{self, Limiter},
     outlier::{self, Ejection, Outliers},
@@ -36,7 +39,7 @@ pub struct Surroundings {
     /// Where the proxy stands.
     pub zone: Option<Label>,
     /// What all proxies of the fleet, and nobody else, know: cookies are sealed with it.
-    pub secret: [u8; 32],
+    pub secret: HashKey,
     /// When the configuration is made to run.
     pub now: Instant,
 }
@@ -52,8 +55,6 @@ pub struct Policy {
     pub(crate) outliers: Option<Arc<Outliers>>,
     pub(crate) levels: Option<levels::Settings>,
     pub(crate) slow_start: Option<slow_start::Settings>,
-    /// What was decided.
-    pub counters: Arc<PerWorker<PolicyCounters>>,
 }
 
 /// How clients are known.
@@ -158,10 +159,6 @@ impl Policy {
             outliers,
             levels,
             slow_start,
-            counters: previous.map_or_else(
-                || Arc::new(PerWorker::new(around.workers)),
-                |previous| Arc::clone(&previous.counters),
-            ),
             traffic: Arc::clone(traffic),
         })
     }
@@ -190,10 +187,7 @@ impl Policy {
         });
         let ejection = self.outliers.as_ref().map(|_| {
             let kept = previous.and_then(|previous| previous.ejection.as_ref());
-            kept.map_or_else(
-                || Arc::new(Ejection::new(around.workers, around.now)),
-                Arc::clone,
-            )
+            kept.map_or_else(|| Arc::new(Ejection::new(around.workers, around.now)), Arc::clone)
         });
         let pool = &service.pool;
         let limiter = (pool.max_connections > 0).then(|| {
@@ -261,11 +255,8 @@ impl Sessions {
             .and_then(|previous| previous.sessions.as_ref());
         let table = spec.header_name.as_ref().map(|_| {
             let kept = before.and_then(|before| before.table.as_ref());
-            let seed = u64::from_le_bytes(std::array::from_fn(|index| around.secret[index]));
-            kept.map_or_else(
-                || Arc::new(Table::new(SESSIONS, ttl, seed, around.now)),
-                Arc::clone,
-            )
+            let seed = u64::from_le_bytes(std::array::from_fn(|index| around.secret.0[index]));
+            kept.map_or_else(|| Arc::new(Table::new(SESSIONS, ttl, seed, around.now)), Arc::clone)
         });
         let seconds = ttl.as_secs().max(1);
         let cookie = spec.cookie_name.as_ref().map_or("", |name| name.as_str());
@@ -285,7 +276,7 @@ impl Sessions {
         after.push_str("; Max-Age=");
         after.push_str(&seconds.to_string());
         Self {
-            key: CookieKey::derive(&around.secret, name),
+            key: CookieKey::derive(&around.secret.0, name),
             table,
             ttl: seconds,
             before: format!("{cookie}=").into_bytes().into(),

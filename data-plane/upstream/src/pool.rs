@@ -9,7 +9,6 @@
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -21,6 +20,7 @@ use lb_model::config::Pool as PoolPolicy;
 use tokio::time::Instant;
 
 use crate::{
+    balancer::peak_ewma::{PeakEwma, Settings},
     connect::{ConnectError, connect},
     counters::Counters,
     endpoint::Endpoint,
@@ -34,6 +34,8 @@ pub struct LocalEndpoint {
     worker: usize,
     idle: RefCell<Vec<Idle>>,
     policy: Cell<PoolPolicy>,
+    /// How long responses take, where the strategy goes by that.
+    latency: Cell<Option<PeakEwma>>,
 }
 
 #[derive(Debug)]
@@ -91,23 +93,6 @@ impl SendError {
     }
 }
 
-/// A request that counts as in flight as long as this lives.
-#[derive(Debug)]
-pub struct InFlight(Rc<LocalEndpoint>);
-
-impl InFlight {
-    /// The backend.
-    pub const fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.counters().in_flight.drop_one();
-    }
-}
-
 impl LocalEndpoint {
     /// The view of worker number `worker`.
     pub fn new(endpoint: Arc<Endpoint>, worker: usize) -> Self {
@@ -116,6 +101,7 @@ impl LocalEndpoint {
             worker,
             idle: RefCell::default(),
             policy: Cell::new(PoolPolicy::default()),
+            latency: Cell::new(None),
         }
     }
 
@@ -134,12 +120,29 @@ impl LocalEndpoint {
         self.policy.set(policy);
     }
 
-    /// Counts a request as in flight.
-    pub fn begin(self: &Rc<Self>) -> InFlight {
-        let counters = self.counters();
-        counters.in_flight.bump();
-        counters.requests.bump();
-        InFlight(Rc::clone(self))
+    /// Takes in how long a whole request took.
+    pub fn took(&self, duration: Duration) {
+        self.endpoint.latency().of(self.worker).took(duration);
+    }
+
+    /// The worker it belongs to.
+    pub const fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Takes in how long a response took, or what counts for one that failed.
+    pub fn observe(&self, took: Duration, now: Instant) {
+        let known = self.latency.get();
+        let mut latency = known.unwrap_or_else(|| PeakEwma::new(Settings::default(), now));
+        latency.observe(took, now);
+        self.latency.set(Some(latency));
+    }
+
+    /// What one more request would cost here, going by the slowest answers of late.
+    pub fn cost(&self, in_flight: u64, weight: u16, now: Instant) -> u64 {
+        let known = self.latency.get();
+        let latency = known.unwrap_or_else(|| PeakEwma::new(Settings::default(), now));
+        latency.cost(in_flight, weight, now)
     }
 
     /// Sends a request with the body that `source` has, and waits for the response head. `clock`
@@ -282,8 +285,8 @@ fn poll_answer<S: Source>(
     }
 }
 
-/// RFC 9110, 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+/// Whether sending a request with this method again does nothing twice (RFC 9110, 9.2.2).
+pub fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE

@@ -44,7 +44,7 @@ fn what_does_not_run_yet_is_refused_by_name_where_it_is_on() {
 #[test]
 fn words_that_do_not_run_yet_are_refused_too() {
     for text in [
-        "services: { s: { strategy: least_requests } }",
+        "entry_points: { e: { address: \":1\", protocol: tcp } }",
         "entry_points: { e: { address: \":1\", protocol: udp } }",
         "backends: { b: { url: \"https://b\" } }",
     ] {

@@ -52,7 +52,9 @@ impl Run {
                 self.circuit_breaker.get_or_insert_with(|| breaker.clone());
             }
             Middleware::Chain(names) => {
-                names.iter().for_each(|name| self.add(name, all, level + 1));
+                for name in names {
+                    self.add(name, all, level + 1);
+                }
             }
             _ => {}
         }

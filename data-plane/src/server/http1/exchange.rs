@@ -14,9 +14,10 @@ use crate::{
     proxy::{
         answer::{self, Terms},
         exchange::Exchange,
+        forward::{Failure, Forward, is_plain},
         handler::{Asked, accept},
-        mirror::{self, Waiting},
-        outgoing::{Outline, write_head},
+        mirror::Waiting,
+        outgoing::Draft,
         rescue::Refusal,
         target::Target,
         upgrade::Switch,
@@ -26,11 +27,10 @@ use crate::{
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
-struct Prepared {
+struct Prepared<'a> {
     exchange: Exchange,
     limits: RouteLimits,
-    /// Whether the client asks to switch protocols.
-    upgrades: bool,
+    draft: Draft<'a>,
     /// Copies that the answer waits for.
     waiting: Option<Waiting>,
 }
@@ -39,22 +39,38 @@ impl<S: Transport> Http1<S> {
     /// Answers the request in `scratch`.
     pub(super) async fn answer(&mut self, scratch: &mut Scratch) -> Next {
         let Scratch { head, outgoing, .. } = scratch;
+        let head = &*head;
         self.length = head.body();
         self.incoming.expect(self.length);
         self.uploaded = 0;
-        let Prepared { mut exchange, limits, upgrades, waiting } =
-            match self.prepare(head, outgoing) {
-                Ok(prepared) => prepared,
-                Err(refusal) => {
-                    return self.refuse(head, refusal).await;
-                }
-            };
-        let endpoint = Rc::clone(exchange.endpoint());
-        let deadline = limits.total.map(|total| exchange.start() + total);
+        let Prepared { mut exchange, limits, draft, waiting } = match self.prepare(head, outgoing) {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                return self.refuse(head, refusal).await;
+            }
+        };
         let mut clock = std::mem::take(&mut self.backend_clock);
-        let start = exchange.start();
-        let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-        let sent = endpoint.send(request, self, limits.send, &mut clock).await;
+        let upgrades = draft.upgrade.is_some();
+        let sent = if is_plain(&exchange) {
+            let start = exchange.start();
+            let deadline = limits.total.map(|total| start + total);
+            let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+            let endpoint = Rc::clone(exchange.endpoint());
+            let sent = endpoint.send(request, self, limits.send, &mut clock).await;
+            sent.map_err(Failure::from)
+        } else {
+            let client = Rc::clone(&self.client);
+            let forward = Forward {
+                method: &head.method,
+                seen: draft.seen(&client),
+                head: outgoing,
+                write: &|exchange, out| draft.write(exchange, out),
+                limits,
+                upgrades,
+            };
+            // Boxed, so that connections do not carry the room for it.
+            Box::pin(forward.send(&mut exchange, self, &mut clock)).await
+        };
         exchange.upload(self.uploaded);
         let connection = match sent {
             Ok(connection) => connection,
@@ -62,7 +78,7 @@ impl<S: Transport> Http1<S> {
                 self.backend_clock = clock;
                 let reason = error.reason();
                 tracing::debug!(
-                    backend = %endpoint.endpoint().name(),
+                    backend = %exchange.endpoint().endpoint().name(),
                     error = %chain(&error),
                     "no response"
                 );
@@ -80,7 +96,7 @@ impl<S: Transport> Http1<S> {
             let is_same = wanted.zip(given).is_some_and(|(one, two)| one.eq_ignore_ascii_case(two));
             if !is_same {
                 // Nobody asked for it.
-                endpoint.counters().invalid.bump();
+                exchange.endpoint().counters().invalid.bump();
                 exchange.fail(Reason::UpstreamInvalid);
                 return self.refuse(head, Refusal::from(Reason::UpstreamInvalid)).await;
             }
@@ -88,6 +104,7 @@ impl<S: Transport> Http1<S> {
         }
         // Copies of a body that the backend did not wait for might wait for it for long.
         if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
+            let deadline = limits.total.map(|total| exchange.start() + total);
             waiting.wait(self, &mut clock, deadline).await;
         }
         let transfer = self.begin_answer(head, connection, exchange, limits, clock);
@@ -95,7 +112,11 @@ impl<S: Transport> Http1<S> {
     }
 
     /// Judges the request and puts together what the backend gets.
-    fn prepare(&mut self, head: &RequestHead, outgoing: &mut Vec<u8>) -> Result<Prepared, Refusal> {
+    fn prepare<'a>(
+        &mut self,
+        head: &'a RequestHead,
+        outgoing: &mut Vec<u8>,
+    ) -> Result<Prepared<'a>, Refusal> {
         let ticket = self.client.begin();
         self.takes_interim = head.version == Version::HTTP_11;
         self.expects_continue = false;
@@ -108,39 +129,31 @@ impl<S: Transport> Http1<S> {
             length: self.length,
         };
         let accepted = accept(&self.client, ticket, &asked)?;
-        let exchange = accepted.exchange;
+        let (exchange, path) = (accepted.exchange, accepted.path);
+        let host = accepted.host.authority.map(str::as_bytes);
         let entry = exchange.entry();
-        let route = exchange.route();
         self.most = entry.max_body;
         self.pause = entry.body_pause;
         // HTTP/2 over plain TCP needs no upgrade here and must not be tunnelled past the routes.
         let upgrade = head.upgrade().filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
         self.expects_continue = self.length != BodyLength::Empty && head.expects_continue();
-        let host = accepted.host.authority.map(str::as_bytes);
-        let authority = if route.pass_host_header {
-            host
-        } else {
-            Some(exchange.endpoint().endpoint().authority().as_bytes())
-        };
-        let outline = Outline {
-            asked: &asked,
-            path: &accepted.path,
+        let draft = Draft {
+            asked,
+            path,
             host,
-            authority,
-            forwarded: &entry.forwarded,
             nominates: head.nominates(),
             has_length: head.has_length(),
             upgrade,
             expects_continue: self.expects_continue,
         };
         outgoing.clear();
-        write_head(outgoing, &outline);
+        draft.write(&exchange, outgoing);
         let mut waiting = None;
-        if let Some(copies) = mirror::begin(&exchange, &outline) {
+        if let Some(copies) = draft.mirror(&exchange) {
             self.tee = copies.tee.map(Box::new);
             waiting = copies.waiting;
         }
-        Ok(Prepared { limits: route.limits, upgrades: upgrade.is_some(), exchange, waiting })
+        Ok(Prepared { limits: exchange.route().limits, exchange, draft, waiting })
     }
 
     /// Puts the response head together and decides what becomes of the connection.
@@ -148,7 +161,7 @@ impl<S: Transport> Http1<S> {
         &mut self,
         head: &RequestHead,
         connection: Box<Connection>,
-        exchange: Exchange,
+        mut exchange: Exchange,
         limits: RouteLimits,
         clock: lb_http::Clock,
     ) -> Transfer {
@@ -158,7 +171,7 @@ impl<S: Transport> Http1<S> {
         let closes = !head.keeps_alive() || !connection.is_sent() || self.is_last(exchange.start());
         let mut terms = Terms { method: &head.method, version: head.version, closes };
         let framing = terms.framing(response.body(&head.method));
-        answer::write_head(&mut self.out, response, framing, &terms);
+        answer::write_head(&mut self.out, response, framing, exchange.cookie(), &terms);
         Transfer {
             deadline: limits.total.map(|total| exchange.start() + total),
             connection,
@@ -176,13 +189,13 @@ impl<S: Transport> Http1<S> {
     /// Tells the client that the protocol is another from here on.
     async fn switch(
         &mut self,
-        exchange: Exchange,
+        mut exchange: Exchange,
         connection: Box<Connection>,
         idle: Option<Duration>,
     ) -> Next {
         let response = connection.response();
         exchange.respond(response.status);
-        answer::write_switch(&mut self.out, response);
+        answer::write_switch(&mut self.out, response, exchange.cookie());
         if poll_fn(|cx| self.poll_flush(cx)).await.is_err() {
             exchange.break_off(Reason::ClientAborted);
             return Next::Drop;

@@ -23,7 +23,7 @@ const DISCARDED: u64 = 64 << 10;
 impl<S: Transport> Http1<S> {
     /// Answers a request with a refusal.
     pub(super) async fn refuse(&mut self, head: &RequestHead, refusal: Refusal) -> Next {
-        let Refusal { reason, connection } = refusal;
+        let Refusal { reason, connection, retry_after } = refusal;
         self.client.count(reason);
         let is_bounded = match self.length {
             BodyLength::Empty => true,
@@ -37,7 +37,7 @@ impl<S: Transport> Http1<S> {
             && !self.is_last(Instant::now());
         self.most = None;
         let terms = Terms { method: &head.method, version: head.version, closes: !stays };
-        answer::write_refusal(&mut self.out, reason, &terms);
+        answer::write_refusal(&mut self.out, reason, retry_after, &terms);
         if !stays {
             return self.flush_for_close().await;
         }

@@ -24,10 +24,12 @@ use super::{
 use crate::{
     proxy::{
         exchange::Exchange,
+        forward::{Failure, Forward, is_plain},
         handler::{Asked, accept},
         http2::{write_head, write_refusal},
-        mirror::{self, Waiting},
-        outgoing::{self, Outline},
+        mirror::Waiting,
+        outgoing::Draft,
+        rescue::Refusal,
         target::Target,
     },
     runtime::compiled::RouteLimits,
@@ -36,6 +38,7 @@ use crate::{
 /// Why a request is not answered by a backend, and what else is known by then.
 struct Refused {
     reason: Reason,
+    retry_after: Option<u32>,
     is_head: bool,
     clocks: Clocks,
 }
@@ -60,7 +63,8 @@ pub(super) async fn serve(
         None => answer(&stream, &mut scratch, length, clocks).await,
         Some(fault) => {
             let is_head = scratch.head.method == Method::HEAD;
-            Answered::Refused(Refused { reason: reason_of(fault), is_head, clocks })
+            let (reason, retry_after) = (reason_of(fault), None);
+            Answered::Refused(Refused { reason, retry_after, is_head, clocks })
         }
     };
     scratch.give_back();
@@ -92,34 +96,51 @@ async fn answer(
     let Clocks { client, mut backend } = clocks;
     let mut upload = Upload::new(stream.clone(), length, client);
     let is_head = head.method == Method::HEAD;
-    let refused = |reason, upload: Upload, backend| {
+    let refused = |refusal: Refusal, upload: Upload, backend| {
+        let Refusal { reason, retry_after, .. } = refusal;
         let clocks = Clocks { client: upload.clock, backend };
-        Answered::Refused(Refused { reason, is_head, clocks })
+        Answered::Refused(Refused { reason, retry_after, is_head, clocks })
     };
-    let (mut exchange, limits, waiting) = match prepare(&mut upload, head, outgoing) {
+    let head = &*head;
+    let (mut exchange, limits, draft, waiting) = match prepare(&mut upload, head, outgoing) {
         Ok(prepared) => prepared,
-        Err(reason) => return refused(reason, upload, backend),
+        Err(refusal) => return refused(refusal, upload, backend),
     };
-    let endpoint = Rc::clone(exchange.endpoint());
     let start = exchange.start();
     let deadline = limits.total.map(|total| start + total);
-    let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-    let sent = endpoint.send(request, &mut upload, limits.send, &mut backend).await;
+    let sent = if is_plain(&exchange) {
+        let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+        let endpoint = Rc::clone(exchange.endpoint());
+        let sent = endpoint.send(request, &mut upload, limits.send, &mut backend).await;
+        sent.map_err(Failure::from)
+    } else {
+        let forward = Forward {
+            method: &head.method,
+            seen: draft.seen(&stream.shared.client),
+            head: outgoing,
+            write: &|exchange, out| draft.write(exchange, out),
+            limits,
+            upgrades: false,
+        };
+        // Boxed, so that exchanges do not carry the room for it.
+        Box::pin(forward.send(&mut exchange, &mut upload, &mut backend)).await
+    };
     exchange.upload(upload.bytes);
     let connection = match sent {
         Ok(connection) => connection,
         Err(error) => {
-            tracing::debug!(backend = %endpoint.endpoint().name(), %error, "no response");
+            let name = exchange.endpoint().endpoint().name();
+            tracing::debug!(backend = %name, %error, "no response");
             exchange.fail(error.reason());
-            return refused(error.reason(), upload, backend);
+            return refused(error.reason().into(), upload, backend);
         }
     };
     let response = connection.response();
     if response.status.as_u16() == 101 {
         // Nobody asked for it.
-        endpoint.counters().invalid.bump();
+        exchange.endpoint().counters().invalid.bump();
         exchange.fail(Reason::UpstreamInvalid);
-        return refused(Reason::UpstreamInvalid, upload, backend);
+        return refused(Reason::UpstreamInvalid.into(), upload, backend);
     }
     // Copies of a body that the backend did not wait for might wait for it for long.
     if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
@@ -127,7 +148,8 @@ async fn answer(
     }
     exchange.respond(response.status);
     let is_whole = response.body(&head.method) == BodyLength::Empty;
-    stream.answer(response.status, is_whole, |writer| write_head(writer, response));
+    let cookie = exchange.cookie();
+    stream.answer(response.status, is_whole, |writer| write_head(writer, response, cookie));
     if is_whole {
         return Answered::Whole(Clocks { client: upload.clock, backend }, exchange, connection);
     }
@@ -143,11 +165,11 @@ async fn answer(
 }
 
 /// Judges the request and puts together what the backend gets.
-fn prepare(
+fn prepare<'a>(
     upload: &mut Upload,
-    head: &RequestHead,
+    head: &'a RequestHead,
     out: &mut Vec<u8>,
-) -> Result<(Exchange, RouteLimits, Option<Waiting>), Reason> {
+) -> Result<(Exchange, RouteLimits, Draft<'a>, Option<Waiting>), Refusal> {
     let client = &upload.stream.shared.client;
     let ticket = client.begin();
     let asked = Asked {
@@ -157,48 +179,44 @@ fn prepare(
         fields: &head.fields,
         length: upload.length,
     };
-    let accepted = accept(client, ticket, &asked).map_err(|refusal| refusal.reason)?;
-    let exchange = accepted.exchange;
+    let accepted = accept(client, ticket, &asked)?;
+    let (exchange, path) = (accepted.exchange, accepted.path);
+    let host = accepted.host.authority.map(str::as_bytes);
     let (entry, route) = (exchange.entry(), exchange.route());
     upload.most = entry.max_body;
     upload.pause = entry.body_pause;
     upload.expects_continue = upload.length != BodyLength::Empty && head.expects_continue();
-    let host = accepted.host.authority.map(str::as_bytes);
-    let outline = Outline {
-        asked: &asked,
-        path: &accepted.path,
+    let draft = Draft {
+        asked,
+        path,
         host,
-        authority: if route.pass_host_header {
-            host
-        } else {
-            Some(exchange.endpoint().endpoint().authority().as_bytes())
-        },
-        forwarded: &entry.forwarded,
         // `connection` is no field of HTTP/2.
         nominates: false,
         has_length: head.fields.has(Known::ContentLength),
         upgrade: None,
         expects_continue: upload.expects_continue,
     };
-    outgoing::write_head(out, &outline);
+    draft.write(&exchange, out);
     let limits = route.limits;
     let mut waiting = None;
-    if let Some(copies) = mirror::begin(&exchange, &outline) {
+    if let Some(copies) = draft.mirror(&exchange) {
         upload.tee = copies.tee.map(Box::new);
         waiting = copies.waiting;
     }
-    Ok((exchange, limits, waiting))
+    Ok((exchange, limits, draft, waiting))
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the
 /// connection stays.
 async fn refuse(stream: &Stream, refused: Refused) {
-    let Refused { reason, is_head, mut clocks } = refused;
+    let Refused { reason, retry_after, is_head, mut clocks } = refused;
     stream.shared.client.count(reason);
     if reason == Reason::ClientAborted {
         return stream.reset(ErrorCode::Cancel);
     }
-    if !stream.answer(reason.status(), is_head, |writer| write_refusal(writer, reason)) || is_head {
+    if !stream.answer(reason.status(), is_head, |writer| write_refusal(writer, reason, retry_after))
+        || is_head
+    {
         return;
     }
     let body = reason.body();

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | 1 | the version of this form |
 //! | 8 | the [hash](crate::hash::key) of the backend's name |
-//! | 1 | slot and arm, so that a client sees one version of a service all along |
+//! | 1 | the slot, so that a client sees one version of a service all along |
+//! | 2 | its place among all sessions, which decides between stable and canary |
 //! | 4 | when it expires, in seconds of Unix time |
 //! | 16 | a keyed BLAKE3 hash of all that |
 //!
-//! These 30 bytes are exactly 40 characters of base64url. A value is bound to a service by its
+//! These 32 bytes are 43 characters of base64url. A value is bound to a service by its
 //! key; one that was changed, cut, made up, made for another service, or is too old is as good as
 //! none. Nothing in it is secret: it tells its client no more than when its backend changes.
 
@@ -18,10 +19,10 @@ use lb_model::{config::Slot, value::Secret};
 use crate::split::Arm;
 
 /// The length of a cookie's value.
-pub const TEXT: usize = 40;
+pub const TEXT: usize = 43;
 
 const VERSION: u8 = 1;
-const CONTENT: usize = 14;
+const CONTENT: usize = 16;
 const MAC: usize = 16;
 
 /// What a client carries.
@@ -31,8 +32,9 @@ pub struct Session {
     pub backend: u64,
     /// The slot that was active, of a service that has slots.
     pub slot: Option<Slot>,
-    /// The version of the service.
-    pub arm: Arm,
+    /// Its place among all sessions. Those below the share of a canary get it, so a share that
+    /// grows takes more sessions in and gives none back.
+    pub place: u16,
     /// When it ends, in seconds of Unix time.
     pub expires: u64,
 }
@@ -42,6 +44,15 @@ impl Session {
     /// one with each response would cost more than it gives.
     pub const fn needs_renewal(&self, ttl: u64, now: u64) -> bool {
         self.expires.saturating_sub(now) < ttl.div_ceil(2)
+    }
+
+    /// The version for it, where the canary has a share of so many parts in a million.
+    pub fn arm(&self, share: u32) -> Arm {
+        if (u64::from(self.place) * 1_000_000) < (u64::from(share) << 16) {
+            Arm::Canary
+        } else {
+            Arm::Stable
+        }
     }
 }
 
@@ -68,15 +79,13 @@ impl CookieKey {
             Some(Slot::Blue) => 1,
             Some(Slot::Green) => 2,
         };
-        if session.arm == Arm::Canary {
-            bytes[9] |= 4;
-        }
+        bytes[10..12].copy_from_slice(&session.place.to_be_bytes());
         let expires = u32::try_from(session.expires).unwrap_or(u32::MAX);
-        bytes[10..CONTENT].copy_from_slice(&expires.to_be_bytes());
+        bytes[12..CONTENT].copy_from_slice(&expires.to_be_bytes());
         let mac = self.mac(&bytes[..CONTENT]);
         bytes[CONTENT..].copy_from_slice(&mac);
         let mut text = [0; TEXT];
-        // 30 bytes are 40 characters: it cannot fail, and what is empty opens as nothing.
+        // 32 bytes are 43 characters: it cannot fail, and what is empty opens as nothing.
         let written = BASE64_URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or_default();
         debug_assert_eq!(written, TEXT);
         text
@@ -100,10 +109,11 @@ impl CookieKey {
         if whole(&self.mac(content)) != whole(mac) {
             return None;
         }
-        let [version, b0, b1, b2, b3, b4, b5, b6, b7, flags, e0, e1, e2, e3] = *content else {
+        let [version, b0, b1, b2, b3, b4, b5, b6, b7, flags, p0, p1, e0, e1, e2, e3] = *content
+        else {
             return None;
         };
-        let slot = match flags & 3 {
+        let slot = match flags {
             0 => None,
             1 => Some(Slot::Blue),
             2 => Some(Slot::Green),
@@ -113,7 +123,7 @@ impl CookieKey {
         (version == VERSION && expires > now).then_some(Session {
             backend: u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
             slot,
-            arm: if flags & 4 == 0 { Arm::Stable } else { Arm::Canary },
+            place: u16::from_be_bytes([p0, p1]),
             expires,
         })
     }
@@ -143,7 +153,7 @@ mod tests {
         Session {
             backend: hash::key(b"web1"),
             slot: Some(Slot::Green),
-            arm: Arm::Canary,
+            place: 40_000,
             expires: NOW + 3_600,
         }
     }
@@ -151,7 +161,7 @@ mod tests {
     #[test]
     fn every_proxy_opens_what_another_one_sealed() {
         let text = key().seal(&session());
-        assert_eq!(text.len(), 40);
+        assert_eq!(text.len(), TEXT);
         assert_eq!(key().open(&text, NOW), Some(session()));
         assert!(text.iter().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(c)));
     }
@@ -159,7 +169,7 @@ mod tests {
     #[test]
     fn values_are_those_of_every_other_version() {
         let text = key().seal(&session());
-        assert_eq!(str::from_utf8(&text).unwrap(), "AUsEIyPpXo6GBmtJ4BBRgEl3bvy4Jgw9dJQbQ6Th");
+        assert_eq!(str::from_utf8(&text).unwrap(), "AUsEIyPpXo6GApxAa0ngEFQnosiS8jFHcvFvw5f6wJw");
     }
 
     #[test]
@@ -180,9 +190,9 @@ mod tests {
     fn what_is_no_value_is_none() {
         let good = key().seal(&session());
         let long = [&good[..], b"A"].concat();
-        let padded = [&good[..38], b"=="].concat();
-        let spaced = [b" ", &good[..39]].concat();
-        for text in [&b""[..], &good[..39], &long, &padded, &spaced, &[b'A'; 40], &[0xff; 40]] {
+        let padded = [&good[..41], b"=="].concat();
+        let spaced = [b" ", &good[..42]].concat();
+        for text in [&b""[..], &good[..42], &long, &padded, &spaced, &[b'A'; TEXT], &[0xff; TEXT]] {
             assert_eq!(key().open(text, NOW), None);
         }
     }
@@ -206,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn a_share_that_grows_takes_sessions_in_and_gives_none_back() {
+        let canaries = |share: u32| {
+            let all = (0..=u16::MAX).map(|place| Session { place, ..session() });
+            all.filter(|session| session.arm(share) == Arm::Canary).count()
+        };
+        assert_eq!((canaries(0), canaries(500_000), canaries(1_000_000)), (0, 32_768, 65_536));
+        for place in [0, 6_000, 40_000, u16::MAX] {
+            let session = Session { place, ..session() };
+            let arms: Vec<_> = (0..=100).map(|share| session.arm(share * 10_000)).collect();
+            assert!(arms.is_sorted_by_key(|arm| *arm == Arm::Canary));
+        }
+    }
+
+    #[test]
     fn a_key_does_not_print() {
         let bytes = format!("{:?}", key().0.expose_secret());
         assert!(!format!("{:?}", key()).contains(&bytes));
@@ -216,16 +240,16 @@ mod tests {
         fn what_was_sealed_opens_and_what_was_changed_does_not(
             backend: u64,
             slot in prop_oneof![Just(None), Just(Some(Slot::Blue)), Just(Some(Slot::Green))],
-            arm in prop_oneof![Just(Arm::Stable), Just(Arm::Canary)],
+            share: u16,
             expires in 1_u64..1 << 32,
-            place in 0_usize..TEXT,
+            changed in 0_usize..TEXT,
             other: u8,
         ) {
-            let session = Session { backend, slot, arm, expires };
+            let session = Session { backend, slot, place: share, expires };
             let mut text = key().seal(&session);
             prop_assert_eq!(key().open(&text, 0), Some(session));
-            prop_assume!(text[place] != other);
-            text[place] = other;
+            prop_assume!(text[changed] != other);
+            text[changed] = other;
             prop_assert_eq!(key().open(&text, 0), None);
         }
 

@@ -1,0 +1,230 @@
+//! Sends a request to its backend, and to another one where that may help.
+//!
+//! What is tried again is what the service says, if the request allows it: one that may do
+//! something twice is only sent again when no backend can have begun with it. The body is kept
+//! while it is sent, up to a limit, so that it can be sent once more. A budget bounds what all
+//! requests of a service together may try again, so that retries do not keep a service down.
+
+use std::time::Duration;
+
+use http::Method;
+use lb_http::{Clock, Reason, Source};
+use lb_model::config::{Retry, RetryOn};
+use lb_upstream::{
+    Connection, Outgoing, SendError, h1::CallError, pool::is_idempotent, retry_budget,
+};
+use tokio::time::Instant;
+
+use super::{
+    choose::{Chosen, Seen, choose},
+    exchange::Exchange,
+    replay::Replay,
+};
+use crate::runtime::compiled::RouteLimits;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// When requests of a route are tried again.
+#[derive(Debug, Clone)]
+pub struct Again {
+    retry: Retry,
+}
+
+impl Again {
+    /// As the route or its service says.
+    pub fn new(retry: &Retry) -> Self {
+        Self { retry: retry.clone() }
+    }
+
+    /// How much of it the requests pay for.
+    pub fn budget(&self) -> retry_budget::Settings {
+        let percent = self.retry.budget.parts_per_million().div_ceil(10_000) as u16;
+        retry_budget::Settings { percent, ..retry_budget::Settings::default() }
+    }
+
+    fn has(&self, on: RetryOn) -> bool {
+        self.retry.on.contains(&on)
+    }
+
+    /// Whether an answer with this status is not good enough.
+    fn rejects(&self, status: u16) -> bool {
+        self.retry.status.iter().any(|range| range.contains(status))
+            || (self.has(RetryOn::GatewayError) && matches!(status, 502..=504))
+            || (self.has(RetryOn::ServerError) && status >= 500)
+    }
+
+    /// Whether a request that ended like this is tried again. `may_repeat` tells that sending it
+    /// twice does nothing twice.
+    fn repeats(&self, error: &SendError, may_repeat: bool) -> bool {
+        match error {
+            // No backend saw anything of it.
+            SendError::Connect(_) => self.has(RetryOn::ConnectFailure),
+            SendError::Call(CallError::Reset(_)) => {
+                may_repeat
+                    && (self.has(RetryOn::Reset)
+                        || self.has(RetryOn::GatewayError)
+                        || self.has(RetryOn::ServerError))
+            }
+            SendError::TimedOut | SendError::Call(CallError::Invalid(_)) => {
+                may_repeat && (self.has(RetryOn::GatewayError) || self.has(RetryOn::ServerError))
+            }
+            SendError::Call(CallError::Upload(_)) => false,
+        }
+    }
+}
+
+/// Why there is no answer of a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The last try failed.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// No place at the backend became free.
+    #[error("the backend has as many requests as it may have")]
+    Overflow(#[source] lb_upstream::limiter::NoPlace),
+}
+
+impl Failure {
+    /// The word for it.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Send(error) => error.reason(),
+            Self::Overflow(_) => Reason::UpstreamOverflow,
+        }
+    }
+}
+
+/// A request that is sent, perhaps more than once.
+pub struct Forward<'a> {
+    /// Its method.
+    pub method: &'a Method,
+    /// As balancers look at it.
+    pub seen: Seen<'a>,
+    /// Its head, as the first backend gets it.
+    pub head: &'a mut Vec<u8>,
+    /// Writes the head as the backend of an exchange gets it.
+    pub write: &'a dyn Fn(&Exchange, &mut Vec<u8>),
+    /// The limits of its route.
+    pub limits: RouteLimits,
+    /// Whether the connection may become another protocol's; then nothing is tried again.
+    pub upgrades: bool,
+}
+
+impl Forward<'_> {
+    /// Sends it and waits for the response head, at one backend after the other where that is
+    /// configured. The exchange ends up at the backend that answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] of the last try; the backends' counters know of all of them.
+    pub async fn send<S: Source>(
+        mut self,
+        exchange: &mut Exchange,
+        source: &mut S,
+        clock: &mut Clock,
+    ) -> Result<Box<Connection>, Failure> {
+        let deadline = self.limits.total.map(|total| exchange.start() + total);
+        let retry = exchange.route().retry.clone().filter(|_| !self.upgrades);
+        let again = retry.as_ref();
+        let most = again.map_or(0, |again| again.retry.max_body_bytes.0);
+        let per_try = again.and_then(|again| again.retry.per_try_timeout);
+        let per_try = per_try.map(lb_model::value::Duration::get);
+        let may_repeat =
+            is_idempotent(self.method) || again.is_some_and(|again| again.retry.non_idempotent);
+        let mut body = Replay::new(source, usize::try_from(most).unwrap_or(usize::MAX));
+        let mut tried = Vec::new();
+        exchange.deposit();
+        loop {
+            if exchange.attempt().must_wait() {
+                exchange.queue().await.map_err(Failure::Overflow)?;
+            }
+            let start = if tried.is_empty() { exchange.start() } else { Instant::now() };
+            let end = per_try.map(|limit| start + limit);
+            let end = match (end, deadline) {
+                (Some(end), Some(deadline)) => Some(end.min(deadline)),
+                (end, deadline) => end.or(deadline),
+            };
+            let request = Outgoing { head: self.head, method: self.method, start, deadline: end };
+            let endpoint = std::rc::Rc::clone(exchange.endpoint());
+            let sent = endpoint.send(request, &mut body, self.limits.send, clock).await;
+            let repeats = match &sent {
+                Ok(connection) => {
+                    let status = connection.response().status.as_u16();
+                    if status != 101 && exchange.fails_over(status) && body.can_repeat() {
+                        tried.push(exchange.place());
+                        let next = exchange.failover().map(|next| {
+                            choose(exchange.entry(), next, &self.seen, &tried, Instant::now())
+                        });
+                        if let Some(Ok(chosen)) = next {
+                            exchange.answered(status);
+                            self.go_on(exchange, chosen, &mut body);
+                            continue;
+                        }
+                        return Ok(sent?);
+                    }
+                    may_repeat && again.is_some_and(|again| again.rejects(status))
+                }
+                Err(error) => again.is_some_and(|again| again.repeats(error, may_repeat)),
+            };
+            let tries = again.map_or(1, |again| again.retry.attempts as usize);
+            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if !repeats || is_late || tried.len() + 1 >= tries || !body.can_repeat() {
+                return Ok(sent?);
+            }
+            if !exchange.withdraw() {
+                return Ok(sent?);
+            }
+            tried.push(exchange.place());
+            if let Some(again) = again {
+                pause(again.retry.initial_interval.get(), tried.len(), deadline).await;
+            }
+            let now = Instant::now();
+            let from = exchange.first_cluster();
+            // Another backend first; where there is none, perhaps the same one does better now.
+            let chosen = choose(exchange.entry(), from, &self.seen, &tried, now)
+                .or_else(|_| choose(exchange.entry(), from, &self.seen, &[], now));
+            let Ok(chosen) = chosen else { return Ok(sent?) };
+            match &sent {
+                Ok(connection) => exchange.answered(connection.response().status.as_u16()),
+                Err(error) => exchange.attempt_mut().fail(error.reason(), now),
+            }
+            drop(sent);
+            self.go_on(exchange, chosen, &mut body);
+        }
+    }
+
+    /// Turns to another backend.
+    fn go_on<S: Source>(
+        &mut self,
+        exchange: &mut Exchange,
+        chosen: Chosen,
+        body: &mut Replay<'_, S>,
+    ) {
+        exchange.turn_to(chosen);
+        body.rewind();
+        self.head.clear();
+        (self.write)(exchange, self.head);
+    }
+}
+
+/// Waits before a try: longer each time, and not all at once.
+async fn pause(initial: Duration, tries: usize, deadline: Option<Instant>) {
+    if initial.is_zero() {
+        return;
+    }
+    let doubled = initial.saturating_mul(1 << (tries - 1).min(16)).min(LONGEST_PAUSE);
+    // Between a half and the whole of it; nobody needs to be surprised by it.
+    let nanos = Instant::now().elapsed().as_nanos() as u32 ^ std::process::id();
+    let share = 0.5 + f64::from(nanos.wrapping_mul(0x9e37_79b9) >> 16) / f64::from(1_u32 << 17);
+    let wait = doubled.mul_f64(share);
+    let until = Instant::now() + wait;
+    tokio::time::sleep_until(deadline.map_or(until, |deadline| until.min(deadline))).await;
+}
+
+/// Whether sending a request is more than sending it.
+pub fn is_plain(exchange: &Exchange) -> bool {
+    exchange.route().retry.is_none()
+        && exchange.failover().is_none()
+        && !exchange.attempt().must_wait()
+}

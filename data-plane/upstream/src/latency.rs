@@ -1,0 +1,78 @@
+//! How long requests take, in buckets.
+
+use std::time::Duration;
+
+use crate::counters::{Counter, PerWorker};
+
+/// Upper bounds of the buckets; the last one, without a bound, is not listed.
+pub const BOUNDS: [Duration; 14] = [
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(2_500),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// How many buckets there are.
+pub const BUCKETS: usize = BOUNDS.len() + 1;
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BUCKETS],
+    micros: Counter,
+}
+
+/// What all workers counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latency {
+    /// One more than [`BOUNDS`], not cumulative.
+    pub buckets: [u64; BUCKETS],
+    /// All durations together.
+    pub sum: Duration,
+}
+
+impl Histogram {
+    /// Takes a duration in.
+    pub fn took(&self, duration: Duration) {
+        let bucket = BOUNDS.partition_point(|bound| *bound < duration);
+        self.buckets[bucket].bump();
+        self.micros.add(duration.as_micros() as u64);
+    }
+}
+
+impl Latency {
+    /// Adds the workers up.
+    pub fn sum<T>(parts: &PerWorker<T>, of: impl Fn(&T) -> &Histogram) -> Self {
+        Self {
+            buckets: std::array::from_fn(|bucket| parts.sum(|part| &of(part).buckets[bucket])),
+            sum: Duration::from_micros(parts.sum(|part| &of(part).micros)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_bucket_that_bounds_it() {
+        let parts = PerWorker::<Histogram>::new(2);
+        for (worker, millis) in [1, 2, 60_000].into_iter().enumerate() {
+            parts.of(worker).took(Duration::from_millis(millis));
+        }
+        let latency = Latency::sum(&parts, |part| part);
+        let filled: Vec<_> = (0..BUCKETS).filter(|i| latency.buckets[*i] > 0).collect();
+        assert_eq!(filled, [1, 2, BUCKETS - 1]);
+        assert_eq!(latency.sum, Duration::from_millis(60_003));
+    }
+}

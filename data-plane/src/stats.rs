@@ -159,6 +159,17 @@ pub struct ListenerStats {
     pub requests: u64,
 }
 
+/// What was decided about the requests of a service that is more than a pool of backends.
+#[derive(Debug, Clone)]
+pub struct ServiceStats {
+    /// Its name.
+    pub service: Arc<str>,
+    /// What was decided, those routes included that decide in a way of their own.
+    pub counts: PolicyCounts,
+    /// Clients that are remembered by header.
+    pub sessions: u64,
+}
+
 /// What became of the copies for a target, over all workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorStats {
@@ -174,17 +185,6 @@ impl MirrorStats {
         let outcomes = TargetCounters::sum(target.counters());
         Self { target: Arc::clone(target.name()), outcomes }
     }
-}
-
-/// What was decided about the requests of a service that is more than a pool of backends.
-#[derive(Debug, Clone)]
-pub struct ServiceStats {
-    /// Its name.
-    pub service: Arc<str>,
-    /// What was decided, those routes included that decide in a way of their own.
-    pub counts: PolicyCounts,
-    /// Clients that are remembered by header.
-    pub sessions: u64,
 }
 
 /// Everything at one moment.

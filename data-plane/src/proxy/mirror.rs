@@ -209,9 +209,7 @@ impl LocalMirror {
         &self.endpoints
     }
 
-    /// Begins the copies of a request that is about to be sent, if it is one of those that are
-    /// copied.
-    pub fn begin(&self, worker: usize, outline: &Outline<'_>) -> Option<Copies> {
+    fn begin(&self, worker: usize, outline: &Outline<'_>) -> Option<Copies> {
         let Mirror { spec, sampler, targets, budget, .. } = &*self.mirror;
         if !may_be_copied(outline) || !sampler.takes(spec.sample_rate) {
             return None;
@@ -257,10 +255,12 @@ impl LocalMirror {
     }
 }
 
-/// The mirror of a request's route, if it has one.
-pub fn of(exchange: &Exchange) -> Option<&LocalMirror> {
+/// Begins the copies of a request that is about to be sent, if its route has any and it is one
+/// of those that are copied.
+pub fn begin(exchange: &Exchange, outline: &Outline<'_>) -> Option<Copies> {
     let place = exchange.route().mirror?;
-    exchange.entry().view.mirrors().get(place).map(|local| &**local)
+    let worker = exchange.ticket().client().worker().index();
+    exchange.entry().view.mirrors()[place].begin(worker, outline)
 }
 
 /// Whether a request is of a kind that is copied.

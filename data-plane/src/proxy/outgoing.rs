@@ -11,13 +11,7 @@ use lb_http::{
     hop_by_hop::{Filter, accepts_trailers},
 };
 
-use super::{
-    choose::Seen,
-    client::Client,
-    exchange::Exchange,
-    handler::Asked,
-    mirror::{self, Copies},
-};
+use super::{choose::Seen, client::Client, exchange::Exchange, handler::Asked};
 
 /// What the head of a request to a backend is made of.
 #[derive(Debug, Clone, Copy)]
@@ -62,24 +56,13 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Writes the head as the backend of an exchange gets it.
-    pub fn write(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+    /// The head as the backend of an exchange gets it.
+    pub fn outline<'o>(&'o self, exchange: &'o Exchange) -> Outline<'o> {
         let authority = if exchange.route().pass_host_header {
             self.host
         } else {
             Some(exchange.endpoint().endpoint().authority().as_bytes())
         };
-        write_head(out, &self.outline(exchange, authority));
-    }
-
-    /// Begins the copies of the request, if it is one of those that are copied.
-    pub fn mirror(&self, exchange: &Exchange) -> Option<Copies> {
-        let local = mirror::of(exchange)?;
-        let worker = exchange.ticket().client().worker().index();
-        local.begin(worker, &self.outline(exchange, self.host))
-    }
-
-    fn outline<'o>(&'o self, exchange: &'o Exchange, authority: Option<&'o [u8]>) -> Outline<'o> {
         Outline {
             asked: &self.asked,
             path: &self.path,

@@ -33,12 +33,12 @@ pub struct CompileContext {
     pub(crate) fallback: Arc<CertifiedKey>,
     /// How TLS is spoken where nothing else is said.
     pub(crate) tls: Arc<ServerConfig>,
-    /// What copies of requests may take.
-    pub(crate) copies: Arc<Budget>,
     /// Where the proxy stands.
     pub(crate) zone: Option<Label>,
     /// What the proxies of the fleet have in common: the key of the lineage.
     pub(crate) secret: HashKey,
+    /// What copies of requests may take.
+    pub(crate) copies: Arc<Budget>,
 }
 
 /// The kind of object that a fault is in.
@@ -213,9 +213,9 @@ fn routes(
             cluster,
             limits: limits(service, route),
             pass_host_header: service.pass_host_header,
-            mirror,
             retry: route.retry.as_ref().or(service.retry.as_ref()).map(Again::new),
             in_flight: gates(name, route, previous),
+            mirror,
             counters,
         });
     }

@@ -24,10 +24,10 @@ pub struct CompiledSnapshot {
     pub(crate) entry_points: Vec<CompiledEntryPoint>,
     pub(crate) routes: Vec<RouteTarget>,
     pub(crate) clusters: Vec<Arc<Cluster>>,
-    /// What copies of requests go where; routes name theirs by its place.
-    pub(crate) mirrors: Vec<Arc<Mirror>>,
     /// Where each cluster leads on; empty where none does.
     pub(crate) links: Arc<[Links]>,
+    /// What copies of requests go where; routes name theirs by its place.
+    pub(crate) mirrors: Vec<Arc<Mirror>>,
     pub(crate) certificates: Arc<CertificateSet>,
     /// When requests are refused to protect the proxy.
     pub(crate) overload: Option<Overload>,
@@ -61,12 +61,12 @@ pub struct RouteTarget {
     pub(crate) cluster: usize,
     pub(crate) limits: RouteLimits,
     pub(crate) pass_host_header: bool,
-    /// An index into the snapshot's mirrors.
-    pub(crate) mirror: Option<usize>,
     /// When its requests are tried again.
     pub(crate) retry: Option<Again>,
     /// How many of its requests may be on their way at once.
     pub(crate) in_flight: Vec<Arc<Gate>>,
+    /// An index into the snapshot's mirrors.
+    pub(crate) mirror: Option<usize>,
     pub(crate) counters: Arc<PerWorker<RouteCounters>>,
 }
 
@@ -89,8 +89,8 @@ impl CompiledSnapshot {
             entry_points: Vec::new(),
             routes: Vec::new(),
             clusters: Vec::new(),
-            mirrors: Vec::new(),
             links: Arc::default(),
+            mirrors: Vec::new(),
             certificates,
             overload: None,
         }

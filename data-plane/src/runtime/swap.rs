@@ -135,7 +135,7 @@ impl Runtime {
         let tls = Arc::new(server_config(Arc::clone(&resolver))?);
         let (zone, secret, copies) = (options.zone, random_key(), Arc::default());
         let context =
-            CompileContext { workers, fallback, tls: Arc::clone(&tls), copies, zone, secret };
+            CompileContext { workers, fallback, tls: Arc::clone(&tls), zone, secret, copies };
         let empty = CompiledSnapshot::empty(certificates);
         let shared = Arc::new(Shared::new(empty, tls, workers));
         let workers = (0..workers)

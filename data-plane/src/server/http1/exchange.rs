@@ -16,8 +16,8 @@ use crate::{
         exchange::Exchange,
         forward::{Failure, Forward, is_plain},
         handler::{Asked, accept},
-        mirror::Waiting,
-        outgoing::Draft,
+        mirror::{self, Waiting},
+        outgoing::{Draft, write_head},
         rescue::Refusal,
         target::Target,
         upgrade::Switch,
@@ -49,11 +49,11 @@ impl<S: Transport> Http1<S> {
                 return self.refuse(head, refusal).await;
             }
         };
+        let deadline = limits.total.map(|total| exchange.start() + total);
         let mut clock = std::mem::take(&mut self.backend_clock);
         let upgrades = draft.upgrade.is_some();
         let sent = if is_plain(&exchange) {
             let start = exchange.start();
-            let deadline = limits.total.map(|total| start + total);
             let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
             let endpoint = Rc::clone(exchange.endpoint());
             let sent = endpoint.send(request, self, limits.send, &mut clock).await;
@@ -64,7 +64,7 @@ impl<S: Transport> Http1<S> {
                 method: &head.method,
                 seen: draft.seen(&client),
                 head: outgoing,
-                write: &|exchange, out| draft.write(exchange, out),
+                write: &|exchange, out| write_head(out, &draft.outline(exchange)),
                 limits,
                 upgrades,
             };
@@ -104,7 +104,6 @@ impl<S: Transport> Http1<S> {
         }
         // Copies of a body that the backend did not wait for might wait for it for long.
         if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
-            let deadline = limits.total.map(|total| exchange.start() + total);
             waiting.wait(self, &mut clock, deadline).await;
         }
         let transfer = self.begin_answer(head, connection, exchange, limits, clock);
@@ -147,9 +146,10 @@ impl<S: Transport> Http1<S> {
             expects_continue: self.expects_continue,
         };
         outgoing.clear();
-        draft.write(&exchange, outgoing);
+        let outline = draft.outline(&exchange);
+        write_head(outgoing, &outline);
         let mut waiting = None;
-        if let Some(copies) = draft.mirror(&exchange) {
+        if let Some(copies) = mirror::begin(&exchange, &outline) {
             self.tee = copies.tee.map(Box::new);
             waiting = copies.waiting;
         }

@@ -27,8 +27,8 @@ use crate::{
         forward::{Failure, Forward, is_plain},
         handler::{Asked, accept},
         http2::{write_head, write_refusal},
-        mirror::Waiting,
-        outgoing::Draft,
+        mirror::{self, Waiting},
+        outgoing::{Draft, write_head as write_request},
         rescue::Refusal,
         target::Target,
     },
@@ -42,6 +42,9 @@ struct Refused {
     is_head: bool,
     clocks: Clocks,
 }
+
+/// A request that is ready to be sent, and the copies that its answer waits for.
+type Prepared<'a> = (Exchange, RouteLimits, (Draft<'a>, Option<Waiting>));
 
 /// What has come of a request.
 #[allow(clippy::large_enum_variant, reason = "taken apart at once, and a box would be allocated")]
@@ -102,7 +105,7 @@ async fn answer(
         Answered::Refused(Refused { reason, retry_after, is_head, clocks })
     };
     let head = &*head;
-    let (mut exchange, limits, draft, waiting) = match prepare(&mut upload, head, outgoing) {
+    let (mut exchange, limits, (draft, waiting)) = match prepare(&mut upload, head, outgoing) {
         Ok(prepared) => prepared,
         Err(refusal) => return refused(refusal, upload, backend),
     };
@@ -118,7 +121,7 @@ async fn answer(
             method: &head.method,
             seen: draft.seen(&stream.shared.client),
             head: outgoing,
-            write: &|exchange, out| draft.write(exchange, out),
+            write: &|exchange, out| write_request(out, &draft.outline(exchange)),
             limits,
             upgrades: false,
         };
@@ -169,7 +172,7 @@ fn prepare<'a>(
     upload: &mut Upload,
     head: &'a RequestHead,
     out: &mut Vec<u8>,
-) -> Result<(Exchange, RouteLimits, Draft<'a>, Option<Waiting>), Refusal> {
+) -> Result<Prepared<'a>, Refusal> {
     let client = &upload.stream.shared.client;
     let ticket = client.begin();
     let asked = Asked {
@@ -196,14 +199,15 @@ fn prepare<'a>(
         upgrade: None,
         expects_continue: upload.expects_continue,
     };
-    draft.write(&exchange, out);
+    let outline = draft.outline(&exchange);
+    write_request(out, &outline);
     let limits = route.limits;
     let mut waiting = None;
-    if let Some(copies) = draft.mirror(&exchange) {
+    if let Some(copies) = mirror::begin(&exchange, &outline) {
         upload.tee = copies.tee.map(Box::new);
         waiting = copies.waiting;
     }
-    Ok((exchange, limits, draft, waiting))
+    Ok((exchange, limits, (draft, waiting)))
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the

@@ -102,7 +102,7 @@ impl Drawn {
         let mut config = Config {
             backends: whole.backends.clone(),
             services: whole.services.clone(),
-            certificates: self.certificates(),
+            certificates: self.certificates().into_iter().collect(),
             ..Config::default()
         };
         for (service, _) in config.services.values_mut().zip(&self.narrow).filter(|(_, n)| **n) {

@@ -176,7 +176,8 @@ impl Stand {
     async fn count(&mut self, settings: &Settings, kind: Kind) -> Result<Vec<(Protocol, Cost)>> {
         let cookie = self.cookie(kind);
         let subject = self.subject(kind);
-        let directory = subject.directory();
+        let directory = subject.directory().join(kind.name().replace(' ', "-"));
+        std::fs::create_dir_all(&directory)?;
         say(kind.name());
         count(subject, &directory, &Protocol::ALL, (settings.requests, cookie)).await
     }

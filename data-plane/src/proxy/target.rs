@@ -111,29 +111,65 @@ pub fn host<'a>(
 /// The name in a `Host` field: what stands before the port, if all of it is well formed.
 fn name(text: &str) -> Option<&str> {
     let (name, port) = if text.starts_with('[') {
-        let end = text.find(']')? + 1;
-        text.split_at(end)
+        let (name, port) = text.split_at(text.find(']')? + 1);
+        let inner = name.get(1..name.len() - 1)?;
+        let is_address =
+            inner.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+        if inner.is_empty() || !is_address {
+            return None;
+        }
+        (name, port)
     } else {
-        text.split_at(position(text, |byte| byte == b':'))
+        let (mut end, mut has_escapes) = (0, false);
+        for byte in text.bytes() {
+            match OF_NAMES[usize::from(byte)] {
+                Part::No => break,
+                Part::Escape => has_escapes = true,
+                Part::Yes => {}
+            }
+            end += 1;
+        }
+        let (name, port) = text.split_at(end);
+        if name.is_empty() || (has_escapes && !are_escapes_whole(name)) {
+            return None;
+        }
+        (name, port)
     };
     let is_port = match port.strip_prefix(':') {
         Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),
         None => port.is_empty(),
     };
-    let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-    let is_name = match inner {
-        Some(address) => {
-            address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-        }
-        // reg-name of RFC 3986.
-        None => {
-            name.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
-                && are_escapes_whole(name)
-        }
-    };
-    (is_port && is_name && !name.is_empty() && inner != Some("")).then_some(name)
+    is_port.then_some(name)
 }
+
+/// Whether a byte may be in a name.
+#[derive(Clone, Copy)]
+enum Part {
+    No,
+    Yes,
+    /// With two digits after it.
+    Escape,
+}
+
+/// reg-name of RFC 3986, 3.2.2, looked up: every request has one.
+const OF_NAMES: [Part; 256] = {
+    let marks = b"-._~!$&'()*+,;=";
+    let mut parts = [Part::No; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            parts[byte as usize] = Part::Yes;
+        }
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < marks.len() {
+        parts[marks[at] as usize] = Part::Yes;
+        at += 1;
+    }
+    parts[b'%' as usize] = Part::Escape;
+    parts
+};
 
 /// Whether every percent sign begins an encoded byte.
 fn are_escapes_whole(text: &str) -> bool {
@@ -150,6 +186,8 @@ pub fn path(given: &str) -> Result<Cow<'_, str>, Reason> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn host_of(target: &str, lines: &[&str], version: Version) -> Result<String, Reason> {
@@ -185,6 +223,43 @@ mod tests {
             ("10.0.0.1:", "10.0.0.1"),
         ] {
             assert_eq!(host_of("/", &[field], Version::HTTP_11).as_deref(), Ok(name));
+        }
+    }
+
+    /// RFC 3986, 3.2.2, word for word.
+    fn by_grammar(text: &str) -> Option<&str> {
+        let end = match text.strip_prefix('[') {
+            Some(rest) => 2 + rest.find(']')?,
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        let (name, port) = text.split_at(end);
+        let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            Some(inner) => inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c)),
+            None => {
+                let mut pieces = name.split('%');
+                let is_plain = |piece: &str| {
+                    piece
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c))
+                };
+                pieces.next().is_some_and(is_plain)
+                    && pieces.all(|piece| {
+                        let (digits, rest) = piece.split_at_checked(2).unwrap_or(("", "%"));
+                        digits.chars().all(|c| c.is_ascii_hexdigit()) && is_plain(rest)
+                    })
+            }
+        };
+        let is_port = port.is_empty()
+            || (port.len() <= 6
+                && port[1..].chars().all(|c| c.is_ascii_digit())
+                && port.starts_with(':'));
+        (is_name && is_port && !name.is_empty() && name != "[]").then_some(name)
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_of_the_grammar(text in "[a%0:f\\[\\]é./ -]{0,12}") {
+            prop_assert_eq!(name(&text), by_grammar(&text));
         }
     }
 

@@ -219,6 +219,7 @@ impl LocalCluster {
         let members = self.cluster.members();
         let Scratch { weights, levels, warmth } = scratch;
         weights.clear();
+        weights.reserve(members.len());
         levels.clear();
         let mut any = false;
         let slow = policy.slow_start.filter(|settings| {
@@ -428,9 +429,10 @@ fn slot(blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slo
 }
 
 /// Why a member takes no request, apart from its weight and whether it is full.
+#[inline]
 fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
     let standing = &member.standing;
-    if tried.contains(&index) {
+    if !tried.is_empty() && tried.contains(&index) {
         return Some(Out::Tried);
     }
     if member.admin_state != AdminState::Enabled {

@@ -102,6 +102,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(fleet::backup))
         .routes(routes!(fleet::health))
         .routes(routes!(backends::list))
+        .routes(routes!(backends::list_in_api))
         .routes(routes!(overrides::enable))
         .routes(routes!(overrides::disable))
         .routes(routes!(fleet::metrics))

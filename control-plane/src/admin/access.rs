@@ -56,6 +56,7 @@ pub(super) const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/metrics", Open),
     ("GET", "/admin/health", Looks(Viewer)),
     ("GET", "/admin/backends", Looks(Viewer)),
+    ("GET", "/api/v1/backends", Looks(Viewer)),
     ("POST", "/admin/backends/{id}/enable", Acts(Operator)),
     ("POST", "/admin/backends/{id}/disable", Acts(Operator)),
     ("GET", "/api/v1/openapi.json", Looks(Viewer)),

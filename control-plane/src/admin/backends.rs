@@ -41,6 +41,21 @@ pub(super) struct ListQuery {
     cursor: Option<String>,
 }
 
+/// Every backend as the fleet sees it, where the rest of the API is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/backends",
+    operation_id = "listBackendsOfApi",
+    params(ListQuery),
+    responses((status = 200, description = "A page of backends", body = BackendList)),
+)]
+pub(super) async fn list_in_api(
+    admin: State<Shared>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<BackendList>, ApiError> {
+    list(admin, query).await
+}
+
 /// Every backend as the fleet sees it.
 #[utoipa::path(
     get,

@@ -2,6 +2,7 @@
 
 mod access;
 mod backends;
+mod breakers;
 mod changes;
 mod config;
 mod document;
@@ -103,6 +104,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(fleet::health))
         .routes(routes!(backends::list))
         .routes(routes!(backends::list_in_api))
+        .routes(routes!(breakers::list))
+        .routes(routes!(breakers::list_in_api))
+        .routes(routes!(breakers::reset))
+        .routes(routes!(breakers::reset_in_api))
         .routes(routes!(overrides::enable))
         .routes(routes!(overrides::disable))
         .routes(routes!(fleet::metrics))

@@ -26,7 +26,7 @@ use super::{
     Admin, Shared,
     access::Caller,
     config::{bad_query, tagged, text},
-    error::{ApiError, named},
+    error::{ApiError, named, suggestions},
 };
 use crate::{
     overrides::{Override, Overrides, OverridesError, emptied, keeper},
@@ -40,8 +40,6 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 const BUILD: Duration = Duration::from_secs(5);
 /// The most overrides.
 const MOST: usize = 10_000;
-/// How many names are suggested in place of an unknown one.
-const SUGGESTIONS: usize = 3;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -304,20 +302,13 @@ fn change(
 }
 
 fn unknown(id: &str, release: Option<&Release>) -> ApiError {
-    let mut near: Vec<_> = release
-        .iter()
-        .flat_map(|release| release.config.backends.keys())
-        .map(|name| (strsim::damerau_levenshtein(id, name.as_str()), name.as_str()))
-        .filter(|(distance, name)| *distance <= 2.max(id.len() / 3) || name.contains(id))
-        .collect();
-    near.sort_unstable();
-    let names: Vec<_> =
-        near.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{name}`")).collect();
+    let names = release.iter().flat_map(|release| release.config.backends.keys());
+    let near = suggestions(id, names.map(BackendName::as_str));
     let id: String = id.chars().take(128).collect();
-    let detail = if names.is_empty() {
+    let detail = if near.is_empty() {
         format!("there is no backend `{id}`; see which there are with `lbctl backends`")
     } else {
-        format!("there is no backend `{id}`; did you mean {}?", names.join(" or "))
+        format!("there is no backend `{id}`; did you mean {near}?")
     };
     ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
 }

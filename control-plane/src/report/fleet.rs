@@ -11,7 +11,7 @@ use lb_model::{
 };
 use lb_proto::v1::{BackendHealth, BackendReport, BreakerReport, BreakerState};
 
-use super::{Latest, Measured, Reports, totals::Totals};
+use super::{Measured, Reports, totals::Totals};
 
 impl Reports {
     /// Every backend of every service, as the fleet sees it, by service and id.

@@ -32,6 +32,7 @@ use crate::{
     drain::{Lifecycle, Stage},
     listener::tcp::Acceptor,
     overload::{LOOK, Shedding},
+    proxy::mirror::{LocalMirror, Mirror},
     runtime::compiled::CompiledSnapshot,
     stats::ReasonCounters,
 };
@@ -148,6 +149,7 @@ pub struct Worker {
 pub struct View {
     snapshot: Arc<CompiledSnapshot>,
     clusters: Vec<Rc<LocalCluster>>,
+    mirrors: Vec<Rc<LocalMirror>>,
 }
 
 impl View {
@@ -172,7 +174,8 @@ impl View {
                 }
             })
             .collect();
-        Self { snapshot, clusters }
+        let mirrors = local_mirrors(&snapshot, worker, previous);
+        Self { snapshot, clusters, mirrors }
     }
 
     /// The snapshot.
@@ -184,6 +187,32 @@ impl View {
     pub fn clusters(&self) -> &[Rc<LocalCluster>] {
         &self.clusters
     }
+
+    /// Who gets copies, in the snapshot's order.
+    pub fn mirrors(&self) -> &[Rc<LocalMirror>] {
+        &self.mirrors
+    }
+}
+
+/// Mirrors as one worker sees them, with what did not change of the view before.
+fn local_mirrors(
+    snapshot: &CompiledSnapshot,
+    worker: usize,
+    previous: Option<&View>,
+) -> Vec<Rc<LocalMirror>> {
+    let before: HashMap<_, _> = previous
+        .into_iter()
+        .flat_map(|view| &view.mirrors)
+        .map(|local| (local.mirror().owner(), local))
+        .collect();
+    let local = |mirror: &Arc<Mirror>| match before.get(mirror.owner()) {
+        Some(local) if Arc::ptr_eq(local.mirror(), mirror) => Rc::clone(local),
+        before => {
+            let before = before.map(|local| &***local);
+            Rc::new(LocalMirror::new(Arc::clone(mirror), worker, before))
+        }
+    };
+    snapshot.mirrors.iter().map(local).collect()
 }
 
 impl Worker {
@@ -233,10 +262,11 @@ impl Worker {
 
     fn sweep(&self) {
         let now = Instant::now();
-        for cluster in self.view().clusters() {
-            for endpoint in cluster.members() {
-                endpoint.sweep(now);
-            }
+        let view = self.view();
+        let backends = view.clusters().iter().flat_map(|cluster| cluster.members());
+        let mirrors = view.mirrors().iter().flat_map(|mirror| mirror.endpoints());
+        for endpoint in backends.chain(mirrors) {
+            endpoint.sweep(now);
         }
     }
 }

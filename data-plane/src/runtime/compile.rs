@@ -16,9 +16,12 @@ use lb_routing::{RouteEntry, RouteTable};
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::{ServerConfig, sign::CertifiedKey};
 
-use super::compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget};
+use super::{
+    compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget},
+    mirrors::Mirrors,
+};
 use crate::{
-    proxy::{forward::Again, in_flight::Gate},
+    proxy::{forward::Again, in_flight::Gate, mirror::Budget},
     stats::EntryPointState,
     tls::{resolver::CertificateSet, showing},
 };
@@ -34,6 +37,8 @@ pub struct CompileContext {
     pub(crate) zone: Option<Label>,
     /// What the proxies of the fleet have in common: the key of the lineage.
     pub(crate) secret: HashKey,
+    /// What copies of requests may take.
+    pub(crate) copies: Arc<Budget>,
 }
 
 /// The kind of object that a fault is in.
@@ -82,7 +87,9 @@ pub fn compile(
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
     let clusters = clusters::clusters(config, previous, context, &mut faults);
-    let (routes, mut entries) = routes(config, &clusters, previous, context, &mut faults);
+    let mut mirrors = Mirrors::new(previous, context);
+    let (routes, mut entries) =
+        routes(config, (&clusters, &mut mirrors), previous, context, &mut faults);
     let certificates = certificates(config, previous, context, &mut faults);
     let entry_points = config
         .entry_points
@@ -109,6 +116,7 @@ pub fn compile(
         routes,
         links: clusters::links(&clusters),
         clusters,
+        mirrors: mirrors.built,
         certificates: Arc::new(certificates),
         overload: config.entry_points.values().find_map(|entry_point| entry_point.overload),
     })
@@ -159,7 +167,7 @@ type Entries = BTreeMap<Arc<str>, Vec<RouteEntry<usize>>>;
 
 fn routes(
     config: &Config,
-    clusters: &[Arc<Cluster>],
+    (clusters, mirrors): (&[Arc<Cluster>], &mut Mirrors<'_>),
     previous: Option<&CompiledSnapshot>,
     context: &CompileContext,
     faults: &mut Vec<CompileError>,
@@ -184,6 +192,10 @@ fn routes(
                 || Arc::new(PerWorker::new(context.workers)),
                 |target| Arc::clone(&target.counters),
             );
+        let mirror = mirrors.of(name, route, service).unwrap_or_else(|error| {
+            fault(error.to_string());
+            None
+        });
         for entry_point in &route.entry_points {
             if !config.entry_points.contains_key(entry_point) {
                 fault(format!("entry point `{entry_point}` is not configured"));
@@ -203,6 +215,7 @@ fn routes(
             pass_host_header: service.pass_host_header,
             retry: route.retry.as_ref().or(service.retry.as_ref()).map(Again::new),
             in_flight: gates(name, route, previous),
+            mirror,
             counters,
         });
     }

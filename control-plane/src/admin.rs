@@ -2,9 +2,12 @@
 
 mod access;
 mod backends;
+mod blue_green;
 mod breakers;
+mod canary;
 mod changes;
 mod config;
+mod deployments;
 mod document;
 mod error;
 mod explain;
@@ -91,6 +94,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(versions::restore))
         .routes(routes!(changes::diff))
         .routes(routes!(overrides::list))
+        .routes(routes!(blue_green::list))
+        .routes(routes!(blue_green::switch))
+        .routes(routes!(blue_green::rollback))
+        .routes(routes!(canary::list))
+        .routes(routes!(canary::set))
+        .routes(routes!(canary::promote))
+        .routes(routes!(canary::abort))
         .routes(routes!(record::list))
         .routes(routes!(fleet::proxies))
         .routes(routes!(identity::revoke_proxy))

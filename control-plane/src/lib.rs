@@ -13,6 +13,8 @@ pub mod app;
 pub mod audit;
 pub mod backup;
 pub mod config_file;
+pub mod decisions;
+pub mod deployments;
 pub mod identity;
 pub mod metrics;
 pub mod overrides;

@@ -1,8 +1,8 @@
 //! From the store to the snapshot that proxies run.
 //!
 //! Every commit wakes the pipeline; it reads the bundle of the newest version, parses it, puts in
-//! what operators decided about single backends, and hands the snapshot to the cache. Commits that arrive meanwhile merge: only the newest is
-//! built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
+//! what was decided beside it, and hands the snapshot to the cache. Commits that arrive meanwhile
+//! merge: only the newest is built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
 
 use std::{
     collections::BTreeSet,
@@ -15,8 +15,10 @@ use lb_store::{Key, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    decisions::Decisions,
+    deployments,
     metrics::Metrics,
-    overrides::{Overrides, OverridesError},
+    overrides::OverridesError,
     snapshot::{Release, SnapshotCache},
     sync::registry::Registry,
 };
@@ -119,7 +121,7 @@ pub async fn build(
     let failed = |source| BuildError::Store { version, source };
     let bundle = bundle_at(store, version).await.map_err(failed)?;
     let bundle = bundle.ok_or(BuildError::Bundle { version })?;
-    let overrides = Overrides::at(store, version)
+    let decisions = Decisions::at(store, version)
         .await
         .map_err(|source| BuildError::Overrides { version, source })?;
     let record = store.record(version).await.map_err(failed)?;
@@ -141,10 +143,11 @@ pub async fn build(
             config
         };
         let mut config = Config::clone(&config);
-        overrides.merge(&mut config);
+        let configured = deployments::configured(&config);
+        decisions.merge(&mut config);
         let config = Arc::new(config);
-        let release =
-            Release::new(lineage, version, config, hash_key, record.time).with_overrides(overrides);
+        let release = Release::new(lineage, version, config, hash_key, record.time)
+            .with_decisions(decisions, configured);
         // At a start nobody has come yet, and most fleets have one audience.
         let nobody = audiences.is_empty().then(Labels::default);
         for labels in audiences.iter().chain(&nobody) {

@@ -6,6 +6,7 @@ mod audit;
 mod breakers;
 mod changes;
 mod config;
+mod deployments;
 mod explain;
 mod fleet;
 mod identity;
@@ -18,8 +19,8 @@ mod versions;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    audit::*, breakers::*, changes::*, config::*, explain::*, fleet::*, identity::*, log_level::*,
-    objects::*, operators::*, overrides::*, versions::*,
+    audit::*, breakers::*, changes::*, config::*, deployments::*, explain::*, fleet::*,
+    identity::*, log_level::*, objects::*, operators::*, overrides::*, versions::*,
 };
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 

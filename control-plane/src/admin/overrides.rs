@@ -1,6 +1,6 @@
 //! `POST /admin/backends/{id}/enable` and `/disable`, and `GET /api/v1/overrides`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -29,8 +29,10 @@ use super::{
     error::{ApiError, named, suggestions},
 };
 use crate::{
+    decisions::Decisions,
     overrides::{Override, Overrides, OverridesError, emptied, keeper},
     snapshot::Release,
+    sync::registry::Progress,
 };
 
 /// How long the proxies are waited for when nobody says, and at most.
@@ -160,30 +162,19 @@ pub(super) async fn disable(
 )]
 pub(super) async fn list(State(admin): State<Shared>) -> Result<Json<OverrideList>, ApiError> {
     let version = admin.store.head().await?;
-    let overrides = Overrides::at(&*admin.store, version).await?;
+    let Decisions { overrides, deployments } = Decisions::at(&*admin.store, version).await?;
     let release = admin.cache.newest();
-    let config = release.map(|release| std::sync::Arc::clone(&release.config)).unwrap_or_default();
+    let config = release.map(|release| Arc::clone(&release.config)).unwrap_or_default();
     let overrides = overrides.0.iter().map(|(name, decided)| decided.view(name, &config));
-    Ok(Json(OverrideList { version, overrides: overrides.collect() }))
+    let deployments = deployments.views(&config, Timestamp::now());
+    Ok(Json(OverrideList { version, overrides: overrides.collect(), deployments }))
 }
 
 impl Admin {
     /// Takes a decision about a backend and answers how far it has come.
     async fn decide(&self, id: &str, order: Order) -> Result<Response, ApiError> {
         let (version, state, changed) = self.commit_decision(id, &order).await?;
-        if let Some(limit) = order.wait {
-            let mut changes = self.registry.watch();
-            let settled = async {
-                while !self.registry.progress(version).is_settled() {
-                    if changes.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
-            // What is not settled in time shows in the answer.
-            let _ = tokio::time::timeout(limit, settled).await;
-        }
-        let progress = self.registry.progress(version);
+        let progress = self.settled(version, order.wait).await;
         let answer = BackendChanged {
             id: id.to_owned(),
             admin_state: state,
@@ -229,14 +220,30 @@ impl Admin {
         }
     }
 
+    /// How far a version has come, after it was waited for if that is wanted.
+    pub(super) async fn settled(&self, version: Version, wait: Option<Duration>) -> Progress {
+        if let Some(limit) = wait {
+            let mut changes = self.registry.watch();
+            let settled = async {
+                while !self.registry.progress(version).is_settled() {
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            // What is not settled in time shows in the answer.
+            let _ = tokio::time::timeout(limit, settled).await;
+        }
+        self.registry.progress(version)
+    }
+
     /// The head, and the release of it: a decision is about what is, not about what was before
     /// the last commit.
-    async fn judged_by(&self) -> Result<(Version, Option<std::sync::Arc<Release>>), ApiError> {
+    pub(super) async fn judged_by(&self) -> Result<(Version, Option<Arc<Release>>), ApiError> {
         let mut releases = self.cache.watch();
         let head = self.store.head().await?;
-        let is_built = |release: &Option<std::sync::Arc<Release>>| {
-            release.as_ref().is_some_and(|r| r.version >= head)
-        };
+        let is_built =
+            |release: &Option<Arc<Release>>| release.as_ref().is_some_and(|r| r.version >= head);
         if head != Version::NONE {
             // A head that this release cannot build never comes; the one before is served.
             let _ = tokio::time::timeout(BUILD, releases.wait_for(is_built)).await;
@@ -336,7 +343,7 @@ fn span(field: &str, text: &str) -> Result<SignedDuration, ApiError> {
 }
 
 /// How long to wait for the proxies, if at all.
-fn waits(wait: bool, timeout: Option<&str>) -> Result<Option<Duration>, ApiError> {
+pub(super) fn waits(wait: bool, timeout: Option<&str>) -> Result<Option<Duration>, ApiError> {
     let limit = match timeout {
         Some(text) => duration("timeout", text)?.get(),
         None => WAIT,

@@ -38,7 +38,9 @@ pub(crate) use self::{
     },
     format::Format,
     objects::{Kind, Objects, ObjectsAction},
-    operate::{Audit, Backends, BackendsAction, Decision, Filter, LogLevel, Out},
+    operate::{
+        Audit, Backends, BackendsAction, Breakers, BreakersAction, Decision, Filter, LogLevel, Out,
+    },
     up::Up,
     value::server,
     watch::Watch,
@@ -224,6 +226,17 @@ pub(crate) enum Command {
   lbctl backends -o json | jq '.backends[] | select(.health != \"up\")'"
     )]
     Backends(Backends),
+    /// List circuit breakers, and close them
+    #[command(
+        visible_aliases = ["circuit-breaker", "cb"],
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  lbctl circuit-breakers
+  lbctl circuit-breakers --state open
+  lbctl circuit-breakers -o wide            what each proxy says
+  lbctl circuit-breakers reset web1"
+    )]
+    CircuitBreakers(Breakers),
     /// List routes, in the order in which they are tried
     #[command(
         visible_aliases = ["route", "rt"],

@@ -5,6 +5,7 @@ mod audit;
 mod authority;
 mod backends;
 mod backup;
+mod breakers;
 pub(crate) mod check;
 mod config;
 mod context;
@@ -76,6 +77,7 @@ pub(crate) async fn run(
         Command::Backends(backends) => {
             backends::run(&client()?, &backends, environment, output).await
         }
+        Command::CircuitBreakers(settings) => breakers::run(&client()?, &settings, output).await,
         Command::LogLevel(settings) => log_level::run(&client()?, &settings, output).await,
         Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
         Command::Routes(objects) => objects::run(&client()?, Kind::Routes, &objects, output).await,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lb_model::api::{
-    AuditList, BackendChanged, BackendList, LogLevelRequest, LogLevelView, ObjectList, OverrideList,
+    AuditList, BackendChanged, BackendList, BreakerList, BreakersClosed, LogLevelRequest,
+    LogLevelView, ObjectList, OverrideList,
 };
 use reqwest::Method;
 
@@ -26,15 +27,31 @@ pub(crate) struct Asked {
 /// What an answer may take beyond the time that the control plane waits for proxies.
 const MARGIN: Duration = Duration::from_secs(10);
 
+/// What a filter asks for.
+fn query(filter: &Filter) -> Vec<(&'static str, String)> {
+    let Filter { pool, state, search } = filter;
+    let mut query = Vec::new();
+    for (name, value) in [("pool", pool), ("state", state), ("q", search)] {
+        query.extend(value.clone().map(|value| (name, value)));
+    }
+    query
+}
+
 impl Client {
     /// Every backend that fits, and how it is.
     pub(crate) async fn backends(&self, filter: &Filter) -> Answer<BackendList> {
-        let Filter { pool, state, search } = filter;
-        let mut query = Vec::new();
-        for (name, value) in [("pool", pool), ("state", state), ("q", search)] {
-            query.extend(value.clone().map(|value| (name, value)));
-        }
-        self.get(&["admin", "backends"], &query).await
+        self.get(&["admin", "backends"], &query(filter)).await
+    }
+
+    /// Every circuit breaker that fits.
+    pub(crate) async fn breakers(&self, filter: &Filter) -> Answer<BreakerList> {
+        self.get(&["admin", "circuit-breakers"], &query(filter)).await
+    }
+
+    /// Closes the circuit breakers of a backend.
+    pub(crate) async fn reset_breakers(&self, id: &str) -> Answer<BreakersClosed> {
+        let path = ["admin", "circuit-breakers", id, "reset"];
+        self.send(self.request(Method::POST, &path)).await
     }
 
     /// Lets a backend take requests, or takes it out.

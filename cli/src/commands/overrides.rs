@@ -39,21 +39,13 @@ pub(crate) fn draw(list: &OverrideList, output: &Output, now: Timestamp) -> Stri
             Field::in_mood(decided.state.as_str(), Mood::Unsure),
             decided.owner.clone().into(),
             time::ago(&decided.since, now).into(),
-            left(decided.drain_until.as_deref(), now).into(),
-            left(decided.expires.as_deref(), now).into(),
+            time::left(decided.drain_until.as_deref(), now).into(),
+            time::left(decided.expires.as_deref(), now).into(),
             note(decided).into(),
         ]
     });
     let header = ["OVERRIDE", "STATE", "OWNER", "SINCE", "DRAINS FOR", "ENDS IN", "REASON"];
     table::draw(output, &header, rows.collect())
-}
-
-/// How long it is until an RFC 3339 time.
-fn left(time: Option<&str>, now: Timestamp) -> String {
-    let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
-        return String::new();
-    };
-    time::span((time.as_second() - now.as_second()).max(0).unsigned_abs())
 }
 
 fn note(decided: &OverrideView) -> String {
@@ -86,6 +78,7 @@ mod tests {
             };
         let draining = Some("2026-03-01T12:00:20Z");
         let list = OverrideList {
+            deployments: vec![],
             version: Version(7),
             overrides: vec![
                 decided("gone", AdminState::Disabled, None, None),

@@ -171,7 +171,7 @@ mod tests {
             health,
             proxies: ProxyList { version: Version(0), proxies: vec![] },
             backends: BackendList { backends: vec![], next: None },
-            overrides: OverrideList { version: Version(0), overrides: vec![] },
+            overrides: OverrideList { version: Version(0), overrides: vec![], deployments: vec![] },
         };
         let text = draw(&status, &output(&[]), Timestamp::UNIX_EPOCH);
         assert!(text.contains("\ndisk: 97% full\n"), "{text}");

@@ -15,7 +15,7 @@ use lb_model::{
 use lb_routing::explain::{Live, Unexplainable, explain};
 
 use super::{Admin, Shared, error::ApiError, versions::bundle_of};
-use crate::overrides::Overrides;
+use crate::decisions::Decisions;
 
 /// What the fleet reports, by service and backend: up on, reported by, last error.
 struct Reported(HashMap<(String, String), (usize, usize, Option<String>)>);
@@ -74,16 +74,16 @@ pub(super) async fn post(
     })
 }
 
-/// What a version said, with the overrides of its time.
+/// What a version said, with what was decided beside it.
 async fn older(admin: &Admin, version: Version) -> Result<Config, ApiError> {
     let bundle = bundle_of(admin, version).await?;
-    let overrides = Overrides::at(&*admin.store, version).await;
-    let overrides = overrides.map_err(|error| ApiError::internal(error.to_string()))?;
+    let decisions = Decisions::at(&*admin.store, version).await;
+    let decisions = decisions.map_err(|error| ApiError::internal(error.to_string()))?;
     let now = Timestamp::now().as_second();
     let parsed = tokio::task::spawn_blocking(move || Config::parse(&bundle, now)).await;
     let parsed = parsed.map_err(|_| ApiError::internal("parsing ended without an answer"))?;
     let mut config = parsed.map_err(ApiError::invalid)?.config;
-    overrides.merge(&mut config);
+    decisions.merge(&mut config);
     Ok(config)
 }
 

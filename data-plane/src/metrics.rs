@@ -107,6 +107,7 @@ fn families(
     protection(&families, stats)?;
     decisions(&families, stats)?;
     connections(&families, stats)?;
+    mirrors(&families, stats)?;
     configuration(&families, state, apply)?;
     Ok(families.0)
 }
@@ -255,6 +256,24 @@ fn decisions(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()
         }
     }
     Ok(())
+}
+
+fn mirrors(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {
+    let total = families.counters(
+        metric::MIRROR_REQUESTS_TOTAL,
+        "Copies of requests",
+        &["target", "outcome"],
+    )?;
+    for mirror in &stats.mirrors {
+        for (outcome, count) in &mirror.outcomes {
+            total.with_label_values(&[&*mirror.target, *outcome]).inc_by(*count);
+        }
+    }
+    families.gauge(
+        metric::MIRROR_IN_FLIGHT,
+        "Copies of requests on their way",
+        i64::try_from(stats.copies).unwrap_or(i64::MAX),
+    )
 }
 
 fn connections(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {

@@ -8,6 +8,7 @@ pub mod compile;
 pub mod compiled;
 pub mod diff;
 pub mod health;
+mod mirrors;
 pub mod swap;
 pub mod sweep;
 

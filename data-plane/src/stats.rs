@@ -19,6 +19,8 @@ use lb_upstream::{
     latency::{Histogram, Latency},
 };
 
+use crate::proxy::mirror::{Target, TargetCounters};
+
 /// What is known of a backend of a service.
 pub type BackendStats = EndpointStats;
 
@@ -168,6 +170,23 @@ pub struct ServiceStats {
     pub sessions: u64,
 }
 
+/// What became of the copies for a target, over all workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorStats {
+    /// Its name. Mirrors of several services may have targets of one name.
+    pub target: Arc<str>,
+    /// How many ended in which way.
+    pub outcomes: Vec<(&'static str, u64)>,
+}
+
+impl MirrorStats {
+    /// Adds up what workers counted.
+    pub fn of(target: &Target) -> Self {
+        let outcomes = TargetCounters::sum(target.counters());
+        Self { target: Arc::clone(target.name()), outcomes }
+    }
+}
+
 /// Everything at one moment.
 #[derive(Debug, Clone)]
 pub struct RuntimeStats {
@@ -181,6 +200,10 @@ pub struct RuntimeStats {
     pub services: Vec<ServiceStats>,
     /// Its entry points.
     pub listeners: Vec<ListenerStats>,
+    /// Who gets copies of requests.
+    pub mirrors: Vec<MirrorStats>,
+    /// Copies now on their way.
+    pub copies: u64,
     /// Answers of the proxy itself since its start, those without a route included.
     pub reasons: Vec<(Reason, u64)>,
 }

@@ -20,7 +20,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use lb_http::Reason;
-use lb_upstream::{LocalCluster, PerWorker};
+use lb_upstream::{Cluster, LocalCluster, PerWorker};
 use rustls::ServerConfig;
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -32,6 +32,7 @@ use crate::{
     drain::{Lifecycle, Stage},
     listener::tcp::Acceptor,
     overload::{LOOK, Shedding},
+    proxy::mirror::{LocalMirror, Mirror},
     runtime::compiled::CompiledSnapshot,
     stats::ReasonCounters,
 };
@@ -148,36 +149,14 @@ pub struct Worker {
 pub struct View {
     snapshot: Arc<CompiledSnapshot>,
     clusters: Rc<[Rc<LocalCluster>]>,
+    mirrors: Vec<Rc<LocalMirror>>,
 }
 
 impl View {
     fn new(snapshot: Arc<CompiledSnapshot>, worker: usize, previous: Option<&Self>) -> Self {
-        if let Some(Self { snapshot: before, clusters }) = previous
-            && Arc::ptr_eq(&before.clusters, &snapshot.clusters)
-        {
-            return Self { snapshot, clusters: Rc::clone(clusters) };
-        }
-        let clusters = snapshot
-            .clusters
-            .iter()
-            .map(|cluster| {
-                // Clusters stand in the order of their keys, in every snapshot.
-                let before = previous.and_then(|View { clusters, .. }| {
-                    let at = clusters
-                        .binary_search_by(|local| (**local.cluster().key()).cmp(cluster.key()));
-                    at.ok().map(|at| &clusters[at])
-                });
-                match before {
-                    Some(local) if Arc::ptr_eq(local.cluster(), cluster) => Rc::clone(local),
-                    before => Rc::new(LocalCluster::new(
-                        Arc::clone(cluster),
-                        worker,
-                        before.map(|local| &**local),
-                    )),
-                }
-            })
-            .collect();
-        Self { snapshot, clusters }
+        let clusters = local_clusters(&snapshot, worker, previous);
+        let mirrors = local_mirrors(&snapshot, worker, previous);
+        Self { snapshot, clusters, mirrors }
     }
 
     /// The snapshot.
@@ -189,6 +168,62 @@ impl View {
     pub fn clusters(&self) -> &[Rc<LocalCluster>] {
         &self.clusters
     }
+
+    /// Who gets copies, in the snapshot's order.
+    pub fn mirrors(&self) -> &[Rc<LocalMirror>] {
+        &self.mirrors
+    }
+}
+
+/// Clusters as one worker sees them, with what did not change of the view before.
+fn local_clusters(
+    snapshot: &CompiledSnapshot,
+    worker: usize,
+    previous: Option<&View>,
+) -> Rc<[Rc<LocalCluster>]> {
+    if let Some(View { snapshot: before, clusters, .. }) = previous
+        && Arc::ptr_eq(&before.clusters, &snapshot.clusters)
+    {
+        return Rc::clone(clusters);
+    }
+    let local = |cluster: &Arc<Cluster>| {
+        // Clusters stand in the order of their keys, in every snapshot.
+        let before = previous.and_then(|View { clusters, .. }| {
+            let at =
+                clusters.binary_search_by(|local| (**local.cluster().key()).cmp(cluster.key()));
+            at.ok().map(|at| &clusters[at])
+        });
+        match before {
+            Some(local) if Arc::ptr_eq(local.cluster(), cluster) => Rc::clone(local),
+            before => Rc::new(LocalCluster::new(
+                Arc::clone(cluster),
+                worker,
+                before.map(|local| &**local),
+            )),
+        }
+    };
+    snapshot.clusters.iter().map(local).collect()
+}
+
+/// Mirrors as one worker sees them, with what did not change of the view before.
+fn local_mirrors(
+    snapshot: &CompiledSnapshot,
+    worker: usize,
+    previous: Option<&View>,
+) -> Vec<Rc<LocalMirror>> {
+    let before: HashMap<_, _> = previous
+        .into_iter()
+        .flat_map(|view| &view.mirrors)
+        .map(|local| (local.mirror().owner(), local))
+        .collect();
+    let local = |mirror: &Arc<Mirror>| match before.get(mirror.owner()) {
+        Some(local) if Arc::ptr_eq(local.mirror(), mirror) => Rc::clone(local),
+        before => {
+            let before = before.map(|local| &***local);
+            Rc::new(LocalMirror::new(Arc::clone(mirror), worker, before))
+        }
+    };
+    snapshot.mirrors.iter().map(local).collect()
 }
 
 impl Worker {
@@ -238,10 +273,11 @@ impl Worker {
 
     fn sweep(&self) {
         let now = Instant::now();
-        for cluster in self.view().clusters() {
-            for endpoint in cluster.members() {
-                endpoint.sweep(now);
-            }
+        let view = self.view();
+        let backends = view.clusters().iter().flat_map(|cluster| cluster.members());
+        let mirrors = view.mirrors().iter().flat_map(|mirror| mirror.endpoints());
+        for endpoint in backends.chain(mirrors) {
+            endpoint.sweep(now);
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod certificate;
 mod entry_point;
+mod health_check;
 mod jwt;
 mod middleware;
 mod objects;
@@ -20,13 +21,14 @@ use std::collections::BTreeMap;
 
 pub use certificate::{Certificate, InvalidCertificate, PublicNames};
 pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
+pub use health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe};
 pub use jwt::{Algorithm, DefaultPolicy, Jwt, Need, PathRule, TokenKey, TokenSource};
 pub use middleware::{Cors, Encoding, Headers, Middleware, RedirectScheme, RetryOn};
 pub use objects::{Changes, Objects};
 pub use policies::{Fail, Grpc, Plugin, Policies, RoutePolicy, ServicePolicy};
 pub use resilience::{Failover, InFlightLimit, OutlierDetection, Overload, Retry, SuccessRate};
 pub use route::{Route, RouteTimeouts};
-pub use service::{AdminState, Backend, HealthCheck, Pool, Service, ServiceTimeouts, Strategy};
+pub use service::{AdminState, Backend, Pool, Service, ServiceTimeouts, Strategy};
 pub use traffic_management::{
     BlueGreen, Canary, CanaryChoice, CanaryStep, CanarySticky, CircuitBreaker, LargeBody,
     MirrorTarget, SameSite, SessionStickiness, Slot, TrafficManagement, TrafficMirroring,

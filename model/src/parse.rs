@@ -8,6 +8,7 @@ mod certificates;
 mod defaults;
 mod discovery;
 mod entry_points;
+mod health_check;
 mod jwt;
 mod middlewares;
 mod observability;

@@ -6,6 +6,7 @@
 
 mod decode;
 mod encode;
+mod health_check;
 mod read;
 mod resilience;
 mod traffic_management;

@@ -40,6 +40,11 @@ pub const FALLBACKS_TOTAL: &str = "lb_fallbacks_total";
 /// Requests that found every place at a backend taken, by service and outcome: `waited`,
 /// `refused`.
 pub const QUEUED_REQUESTS_TOTAL: &str = "lb_queued_requests_total";
+/// Copies of requests, by target and outcome: a status class, `timeout`, `connect_error`, `error`,
+/// `aborted`, `too_large` or `dropped`.
+pub const MIRROR_REQUESTS_TOTAL: &str = "lb_mirror_requests_total";
+/// Copies of requests on their way.
+pub const MIRROR_IN_FLIGHT: &str = "lb_mirror_in_flight_requests";
 /// Open client connections, by entry point.
 pub const OPEN_CONNECTIONS: &str = "lb_open_connections";
 /// Client connections accepted, by entry point.

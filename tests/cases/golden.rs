@@ -17,17 +17,21 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use lb_model::{
     Bundle, Config, Diagnostic, Diagnostics, Document, Parsed, Setting,
     bundle::{Content, Source},
     config::{
-        Backend, Certificate, EntryPoint, EntryPointTimeouts, HealthCheck, KeepAlive, Limits, Pool,
-        Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
+        Backend, Certificate, EntryPoint, EntryPointTimeouts, GrpcProbe, HealthCheck, HttpProbe,
+        KeepAlive, Limits, Pool, Probe, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
+        Tls,
     },
+    document::HeaderValue,
     resource::HashKey,
-    value::{Duration, Labels, Percentage},
+    rule::HeaderName,
+    value::{Duration, Labels, Pattern, Percentage},
     wire,
 };
 use serde_json::{Map, Value, json};
@@ -366,7 +370,7 @@ fn service(service: &Service) -> Value {
             ("panic_threshold", unusual(panic_threshold, &Percentage::ZERO)),
             ("outlier_detection", outlier_detection.as_ref().map(debug)),
             ("retry", retry.as_ref().map(debug)),
-            ("traffic_management", unusual(traffic_management, &Default::default())),
+            ("traffic_management", unusual(traffic_management, &Arc::default())),
             ("max_connections", unusual(max_connections, &usual.max_connections)),
             ("max_pending_requests", unusual(max_pending_requests, &usual.max_pending_requests)),
             ("queue_timeout", unusual(queue_timeout, &usual.queue_timeout)),
@@ -377,10 +381,42 @@ fn service(service: &Service) -> Value {
 }
 
 fn check(check: &HealthCheck) -> Value {
-    let HealthCheck { path, interval, timeout, healthy_threshold, unhealthy_threshold } = check;
+    let HealthCheck {
+        probe,
+        port,
+        host,
+        tls,
+        authorities,
+        interval,
+        unhealthy_interval,
+        timeout,
+        healthy_threshold,
+        unhealthy_threshold,
+    } = check;
+    let fields = |headers: &[(HeaderName, HeaderValue)]| -> Map<_, _> {
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), json!(value.0))).collect()
+    };
+    let probe = match probe {
+        Probe::Http(HttpProbe { path, method, headers, status, body }) => json!({ "http": {
+            "path": path,
+            "method": method.as_str(),
+            "headers": fields(headers),
+            "status": status.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "body": body.as_ref().map(Pattern::as_str),
+        }}),
+        Probe::Tcp => json!("tcp"),
+        Probe::Grpc(GrpcProbe { service, headers }) => {
+            json!({ "grpc": { "service": service, "headers": fields(headers) } })
+        }
+    };
     json!({
-        "path": path,
+        "probe": probe,
+        "port": port,
+        "host": host.as_ref().map(|host| &host.0),
+        "tls": tls,
+        "authorities": authorities.len(),
         "interval": interval.to_string(),
+        "unhealthy_interval": unhealthy_interval.to_string(),
         "timeout": timeout.to_string(),
         "healthy_threshold": healthy_threshold,
         "unhealthy_threshold": unhealthy_threshold,

@@ -50,6 +50,15 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a fleet of one proxy with one worker that serves `document`: there, turns are those
+    /// of all requests.
+    pub async fn in_turn(document: &str) -> Self {
+        let mut cluster = Self::start(0).await;
+        cluster.add_proxy(&["--workers", "1"]).await;
+        cluster.apply(document).await;
+        cluster
+    }
+
     /// Starts another proxy.
     pub async fn add_proxy(&mut self, more: &[&str]) -> &mut Proxy {
         self.add_labelled(&[], more).await

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     backend::refused_address,
+    certificate::Pair,
     client::try_get,
     eventually::eventually,
     process::Process,
@@ -30,6 +31,23 @@ impl Nginx {
     pub async fn start(scratch: &Scratch) -> Self {
         let server = "location / { return 200 \"nginx $uri\\n\"; }";
         Self::serving(scratch, "access_log off;", server, "").await
+    }
+
+    /// Starts one with its files in `scratch` that speaks TLS too, with this certificate, on the
+    /// port that is given back. There it answers with the name it was asked for.
+    pub async fn with_tls(scratch: &Scratch, pair: &Pair) -> (Self, u16) {
+        let certificate = scratch.write("nginx.crt", &pair.certificate);
+        let key = scratch.write("nginx.key", &pair.key);
+        let address = refused_address().await;
+        let more = format!(
+            "server {{ listen {address} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+             location / {{ return 200 \"nginx $ssl_server_name $host $uri\\n\"; }} }}",
+            certificate.display(),
+            key.display()
+        );
+        let server = "location / { return 200 \"nginx $uri\\n\"; }";
+        let nginx = Self::serving(scratch, "access_log off;", server, &more).await;
+        (nginx, address.port())
     }
 
     /// Starts one with its files in `scratch` that answers as every [`crate::sighting::Origin`]

@@ -86,7 +86,7 @@ fn services(config: &Config) -> Vec<ServiceView> {
         name: name.to_string(),
         strategy: service.strategy.as_str().to_owned(),
         backends: texts(&service.backends),
-        health_check: service.health_check.as_ref().map(|check| check.path.clone()),
+        health_check: service.health_check.as_ref().map(|check| check.probe.to_string()),
         routes: texts(
             config.routes.iter().filter(|(_, route)| route.service == *name).map(|(name, _)| name),
         ),

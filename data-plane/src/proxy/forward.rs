@@ -22,6 +22,9 @@ use super::{
 };
 use crate::runtime::compiled::RouteLimits;
 
+/// How much of a body is kept for another service where nothing is said about it.
+const KEPT_FOR_FAILOVER: u64 = 64 << 10;
+
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -127,7 +130,10 @@ impl Forward<'_> {
         let deadline = self.limits.total.map(|total| exchange.start() + total);
         let retry = exchange.route().retry.clone().filter(|_| !self.upgrades);
         let again = retry.as_ref();
-        let most = again.map_or(0, |again| again.retry.max_body_bytes.0);
+        let most = match again {
+            Some(again) => again.retry.max_body_bytes.0,
+            None => KEPT_FOR_FAILOVER,
+        };
         let per_try = again.and_then(|again| again.retry.per_try_timeout);
         let per_try = per_try.map(lb_model::value::Duration::get);
         let may_repeat =

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use http::Version;
 use lb_http::{
-    Fields, Forwarded, Known,
+    Field, Fields, Forwarded, Known,
     h1::{BodyLength, encode},
     hop_by_hop::{Filter, accepts_trailers},
 };
@@ -56,27 +56,24 @@ pub struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Writes the head as the backend of an exchange gets it.
-    pub fn write(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+    /// The head as the backend of an exchange gets it.
+    pub fn outline<'o>(&'o self, exchange: &'o Exchange) -> Outline<'o> {
         let authority = if exchange.route().pass_host_header {
             self.host
         } else {
             Some(exchange.endpoint().endpoint().authority().as_bytes())
         };
-        write_head(
-            out,
-            &Outline {
-                asked: &self.asked,
-                path: &self.path,
-                host: self.host,
-                authority,
-                forwarded: &exchange.entry().forwarded,
-                nominates: self.nominates,
-                has_length: self.has_length,
-                upgrade: self.upgrade,
-                expects_continue: self.expects_continue,
-            },
-        );
+        Outline {
+            asked: &self.asked,
+            path: &self.path,
+            host: self.host,
+            authority,
+            forwarded: &exchange.entry().forwarded,
+            nominates: self.nominates,
+            has_length: self.has_length,
+            upgrade: self.upgrade,
+            expects_continue: self.expects_continue,
+        }
     }
 
     /// The request as balancers look at it.
@@ -92,6 +89,26 @@ impl Draft<'_> {
 
 /// Writes a request head up to and including its empty line.
 pub fn write_head(out: &mut Vec<u8>, outline: &Outline<'_>) {
+    write(out, outline, |_| true, &[]);
+}
+
+/// Writes the head of a copy: of the client's fields only those that `stays` lets, and `lines`
+/// beside them.
+pub fn write_copy(
+    out: &mut Vec<u8>,
+    outline: &Outline<'_>,
+    stays: impl Fn(&Field<'_>) -> bool,
+    lines: &[u8],
+) {
+    write(out, outline, stays, lines);
+}
+
+fn write(
+    out: &mut Vec<u8>,
+    outline: &Outline<'_>,
+    stays: impl Fn(&Field<'_>) -> bool,
+    lines: &[u8],
+) {
     let asked = outline.asked;
     let fields = asked.fields;
     out.extend_from_slice(asked.method.as_str().as_bytes());
@@ -109,11 +126,12 @@ pub fn write_head(out: &mut Vec<u8>, outline: &Outline<'_>) {
     fields.write(out, |field| match field.known {
         Known::Host | Known::ContentLength | Known::Expect | Known::ProxyAuthorization => false,
         Known::Cookie if joins_cookies => false,
-        _ => filter.passes(field) && outline.forwarded.passes(field),
+        _ => filter.passes(field) && outline.forwarded.passes(field) && stays(field),
     });
-    if joins_cookies {
+    if joins_cookies && fields.iter().any(|field| field.known == Known::Cookie && stays(&field)) {
         write_cookies(out, fields);
     }
+    out.extend_from_slice(lines);
     outline.forwarded.write(out, fields, outline.host);
     match asked.length {
         BodyLength::Exact(length) => write_length(out, length),
@@ -142,15 +160,13 @@ fn write_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// HTTP/2 clients may split cookies into fields that HTTP/1 has only one of (RFC 9113, 8.2.3).
+/// Joins cookies, of which there is one at least: HTTP/2 clients may split cookies into fields that HTTP/1 has only one of (RFC 9113, 8.2.3).
 fn write_cookies(out: &mut Vec<u8>, fields: &Fields) {
     for (index, value) in fields.values(Known::Cookie).enumerate() {
         out.extend_from_slice(if index == 0 { b"cookie: " } else { b"; " });
         out.extend_from_slice(value);
     }
-    if fields.has(Known::Cookie) {
-        out.extend_from_slice(b"\r\n");
-    }
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -17,8 +17,12 @@ use lb_routing::RouteTable;
 use rustls::{ServerConfig, sign::CertifiedKey};
 
 use self::routes::Routes;
-use super::compiled::{CompiledEntryPoint, CompiledSnapshot};
+use super::{
+    compiled::{CompiledEntryPoint, CompiledSnapshot},
+    mirrors::Mirrors,
+};
 use crate::{
+    proxy::mirror::Budget,
     stats::EntryPointState,
     tls::{resolver::CertificateSet, showing},
 };
@@ -34,6 +38,8 @@ pub struct CompileContext {
     pub(crate) zone: Option<Label>,
     /// What the proxies of the fleet have in common: the key of the lineage.
     pub(crate) secret: HashKey,
+    /// What copies of requests may take.
+    pub(crate) copies: Arc<Budget>,
 }
 
 /// The kind of object that a fault is in.
@@ -82,7 +88,8 @@ pub fn compile(
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
     let clusters = clusters::clusters(config, previous, context, &mut faults);
-    let from = routes::From { config, clusters: &clusters, previous, context };
+    let mirrors = Mirrors::build(config, previous, context, &mut faults);
+    let from = routes::From { config, clusters: &clusters, mirrors: &mirrors, previous, context };
     let Routes { targets, slots, mut tables } = from.routes(&mut faults);
     let certificates = certificates(config, previous, context, &mut faults);
     let entry_points = config
@@ -118,6 +125,7 @@ pub fn compile(
             _ => clusters::links(&clusters),
         },
         clusters,
+        mirrors: mirrors.built,
         certificates: Arc::new(certificates),
         overload: config.entry_points.values().find_map(|entry_point| entry_point.overload),
         config: config.clone(),

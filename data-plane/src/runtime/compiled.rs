@@ -15,7 +15,7 @@ use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::ServerConfig;
 
 use crate::{
-    proxy::{forward::Again, in_flight::Gate},
+    proxy::{forward::Again, in_flight::Gate, mirror::Mirror},
     stats::{EntryPointState, RouteCounters},
     tls::resolver::CertificateSet,
 };
@@ -32,6 +32,8 @@ pub struct CompiledSnapshot {
     pub(crate) clusters: Arc<[Arc<Cluster>]>,
     /// Where each cluster leads on; empty where none does.
     pub(crate) links: Arc<[Links]>,
+    /// What copies of requests go where; routes name theirs by its place.
+    pub(crate) mirrors: Vec<Arc<Mirror>>,
     pub(crate) certificates: Arc<CertificateSet>,
     /// When requests are refused to protect the proxy.
     pub(crate) overload: Option<Overload>,
@@ -73,6 +75,8 @@ pub struct RouteTarget {
     pub(crate) retry: Option<Again>,
     /// How many of its requests may be on their way at once.
     pub(crate) in_flight: Vec<Arc<Gate>>,
+    /// An index into the snapshot's mirrors.
+    pub(crate) mirror: Option<usize>,
     pub(crate) counters: Arc<PerWorker<RouteCounters>>,
     /// What it was made of.
     pub(crate) route: Arc<Route>,
@@ -100,6 +104,7 @@ impl CompiledSnapshot {
             slots: Arc::default(),
             clusters: Arc::default(),
             links: Arc::default(),
+            mirrors: Vec::new(),
             certificates,
             overload: None,
             config: Config::default(),

@@ -28,8 +28,8 @@ use crate::{
     drain::Stage,
     listener,
     stats::{
-        BackendStats, EntryPointState, ListenerStats, RouteStats, RuntimeStats, ServiceStats,
-        reasons,
+        BackendStats, EntryPointState, ListenerStats, MirrorStats, RouteStats, RuntimeStats,
+        ServiceStats, reasons,
     },
     tls::{
         resolver::{CertificateResolver, CertificateSet, InvalidKey, self_signed},
@@ -133,8 +133,9 @@ impl Runtime {
         let certificates = Arc::new(CertificateSet::empty(&fallback));
         let resolver = Arc::new(CertificateResolver::new(Arc::clone(&certificates)));
         let tls = Arc::new(server_config(Arc::clone(&resolver))?);
-        let (zone, secret) = (options.zone, random_key());
-        let context = CompileContext { workers, fallback, tls: Arc::clone(&tls), zone, secret };
+        let (zone, secret, copies) = (options.zone, random_key(), Arc::default());
+        let context =
+            CompileContext { workers, fallback, tls: Arc::clone(&tls), zone, secret, copies };
         let empty = CompiledSnapshot::empty(certificates);
         let shared = Arc::new(Shared::new(empty, tls, workers));
         let workers = (0..workers)
@@ -382,12 +383,15 @@ impl RuntimeHandle {
                 &entry_point.state,
             )
         });
+        let targets = snapshot.mirrors.iter().flat_map(|mirror| mirror.targets());
         RuntimeStats {
             version: snapshot.version,
             routes: routes.collect(),
             backends: backends(&snapshot.clusters, now),
             services: services(&snapshot.clusters),
             listeners: listeners.collect(),
+            mirrors: targets.map(|target| MirrorStats::of(target)).collect(),
+            copies: snapshot.mirrors.first().map_or(0, |mirror| mirror.budget().copies()),
             reasons: self.reasons(),
         }
     }

@@ -41,6 +41,7 @@ use crate::{
     proxy::{
         answer::{self, Terms},
         client::Client,
+        mirror::Tee,
         upgrade::{self, Switch},
     },
 };
@@ -93,6 +94,8 @@ struct Http1<S> {
     expects_continue: bool,
     /// The client can be told of answers before the last one.
     takes_interim: bool,
+    /// Who gets copies of the request body.
+    tee: Option<Box<Tee>>,
 }
 
 /// What comes after a request.
@@ -169,6 +172,7 @@ pub async fn serve<S: Transport>(
         uploaded: 0,
         expects_continue: false,
         takes_interim: false,
+        tee: None,
     };
     let mut registration = None;
     let mut run = pin!(connection.run(spec, may_be_http2));
@@ -212,6 +216,7 @@ impl<S: Transport> Http1<S> {
             self.out = scratch.take_out();
             self.sent = 0;
             let next = self.answer(&mut scratch).await;
+            self.tee = None;
             scratch.give_out(std::mem::take(&mut self.out));
             scratch.give_back();
             match next {

@@ -59,6 +59,15 @@ struct Pool<'p> {
 }
 
 impl Pool<'_> {
+    /// Which balancer knows whose turn it is.
+    const fn part(&self) -> usize {
+        match (self.arm, self.slot) {
+            (Arm::Canary, _) => 2,
+            (Arm::Stable, Some(Slot::Green)) => 1,
+            (Arm::Stable, _) => 0,
+        }
+    }
+
     fn has(&self, member: &Member) -> bool {
         let standing = &member.standing;
         match self.arm {
@@ -159,7 +168,7 @@ impl LocalCluster {
                 continue;
             }
             // A breaker that is half open may have no place left by now: then the next is asked.
-            while let Some(index) = self.balance(ask, known, &scratch.weights, now) {
+            while let Some(index) = self.balance(pool.part(), (ask, known), &scratch.weights, now) {
                 match self.watch(index, now) {
                     Some(watched) => return Some((index, watched)),
                     None => scratch.weights[index] = 0,
@@ -255,8 +264,8 @@ impl LocalCluster {
     /// One of those that have a weight.
     fn balance(
         &self,
-        ask: &dyn Ask,
-        known: &Known,
+        part: usize,
+        (ask, known): (&dyn Ask, &Known),
         weights: &[u16],
         now: Instant,
     ) -> Option<usize> {
@@ -275,7 +284,7 @@ impl LocalCluster {
         let cost = |index: usize| {
             self.members[index].cost(members[index].endpoint.in_flight(), weights[index], now)
         };
-        self.balancer.borrow_mut().pick(|index| weights[index], Loads { busy, cost })
+        self.balancers[part].borrow_mut().pick(|index| weights[index], Loads { busy, cost })
     }
 
     /// What a try at a backend needs; nothing if its breaker has no place left.

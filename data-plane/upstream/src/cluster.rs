@@ -32,6 +32,10 @@ use crate::{
     retry_budget::{self, RetryBudget},
 };
 
+/// Parts that the members of a cluster may be divided into: the blue slot or the only part, the
+/// green one, and the canaries.
+pub(crate) const PARTS: usize = 3;
+
 /// A service as it runs.
 #[derive(Debug)]
 pub struct Cluster {
@@ -251,7 +255,9 @@ fn at_first<T>(all: &[T], place: usize, is_it: impl Fn(&&T) -> bool) -> Option<&
 #[derive(Debug)]
 pub struct LocalCluster {
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) balancer: RefCell<Balancer>,
+    /// One for each part of the members that requests are divided into: what one part does must
+    /// not disturb the turns of another.
+    pub(crate) balancers: [RefCell<Balancer>; PARTS],
     /// Turns among other services, where they take the place of backends.
     others: RefCell<RoundRobin>,
     pub(crate) members: Vec<Rc<LocalEndpoint>>,
@@ -286,8 +292,12 @@ impl LocalCluster {
         let seed = (worker as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let service = &cluster.service;
         let settings = retry_budget::Settings::default();
+        let is_divided = cluster.policy.as_ref().is_some_and(Policy::divides);
         Self {
-            balancer: RefCell::new(Balancer::new(&service.strategy, members.len(), seed)),
+            balancers: std::array::from_fn(|part| {
+                let members = if part == 0 || is_divided { members.len() } else { 0 };
+                RefCell::new(Balancer::new(&service.strategy, members, seed))
+            }),
             others: RefCell::new(RoundRobin::new(service.weighted.len())),
             scratch: RefCell::default(),
             budget: RefCell::new(RetryBudget::new(settings, Instant::now())),
@@ -350,7 +360,7 @@ impl LocalCluster {
             (weight(0) > 0).then_some(0)
         } else {
             let busy = |index: usize| members[index].endpoint.in_flight();
-            self.balancer.borrow_mut().pick(weight, Loads { busy, cost: |_| 0 })
+            self.balancers[0].borrow_mut().pick(weight, Loads { busy, cost: |_| 0 })
         }
     }
 
@@ -426,8 +436,9 @@ impl LocalCluster {
 #[cfg(test)]
 mod tests {
     use lb_model::{
-        config::HealthCheck,
-        value::{BackendUrl, Duration, Weight},
+        config::{HealthCheck, HttpProbe, Probe},
+        rule::MethodName,
+        value::{BackendUrl, Duration, StatusRange, Weight},
     };
 
     use super::*;
@@ -495,8 +506,19 @@ mod tests {
     fn service(names: &[&str], check: Option<&str>) -> Arc<Service> {
         Arc::new(Service {
             health_check: check.map(|path| HealthCheck {
-                path: path.into(),
+                probe: Probe::Http(HttpProbe {
+                    path: path.into(),
+                    method: MethodName::get(),
+                    headers: vec![],
+                    status: vec![StatusRange::parse("2xx").unwrap()],
+                    body: None,
+                }),
+                port: None,
+                host: None,
+                tls: None,
+                authorities: vec![],
                 interval: Duration::from_secs(5),
+                unhealthy_interval: Duration::from_secs(5),
                 timeout: Duration::from_secs(1),
                 healthy_threshold: 2,
                 unhealthy_threshold: 3,

@@ -4,7 +4,7 @@
 //! `/etc/hosts`, and its answer is never older than the pool makes it. Each address is tried in
 //! turn. The caller's time limit covers the look-up and all attempts.
 
-use std::{io, time::Duration};
+use std::{borrow::Cow, io, time::Duration};
 
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -32,22 +32,24 @@ pub async fn connect(
     endpoint: &Endpoint,
     limit: Option<Duration>,
 ) -> Result<TcpStream, ConnectError> {
+    let port = endpoint.url().port();
     let Some(limit) = limit else {
-        return open(endpoint).await;
+        return open(endpoint, port).await;
     };
-    timeout(limit, open(endpoint))
+    timeout(limit, open(endpoint, port))
         .await
         .unwrap_or_else(|_| Err(ConnectError::TimedOut(endpoint.url().to_string())))
 }
 
-async fn open(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
-    let refused = |error| ConnectError::Refused(endpoint.url().to_string(), error);
+/// Connects to a port of the host of a backend.
+pub async fn open(endpoint: &Endpoint, port: u16) -> Result<TcpStream, ConnectError> {
+    let host = endpoint.url().host();
+    let refused = |error| ConnectError::Refused(format!("{}:{port}", bracketed(host)), error);
     let stream = if let Some(address) = endpoint.address() {
-        TcpStream::connect(address).await.map_err(refused)?
+        TcpStream::connect((address.ip(), port)).await.map_err(refused)?
     } else {
-        let url = endpoint.url();
-        let unknown = |error| ConnectError::Lookup(url.host().to_owned(), error);
-        let addresses = lookup_host((url.host(), url.port())).await.map_err(unknown)?;
+        let unknown = |error| ConnectError::Lookup(host.to_owned(), error);
+        let addresses = lookup_host((host, port)).await.map_err(unknown)?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         let mut found = None;
         for address in addresses {
@@ -63,4 +65,9 @@ async fn open(endpoint: &Endpoint) -> Result<TcpStream, ConnectError> {
     };
     stream.set_nodelay(true).map_err(refused)?;
     Ok(stream)
+}
+
+/// A host as it stands before a port.
+pub(crate) fn bracketed(host: &str) -> Cow<'_, str> {
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
 }

@@ -6,7 +6,11 @@
 //!
 //! Everything is in the hands of the check: responses to users' requests do not count here.
 
-pub mod http;
+mod dial;
+mod grpc;
+mod http;
+mod prober;
+mod tcp;
 
 use std::{
     sync::{
@@ -18,6 +22,7 @@ use std::{
 
 use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::Instant};
 
+use self::prober::Prober;
 use crate::endpoint::Endpoint;
 
 /// Counts results against thresholds.
@@ -190,7 +195,7 @@ pub struct HealthChecker {
 
 impl HealthChecker {
     /// Starts checking `endpoint` at once, then at its interval give or take a tenth, so that a
-    /// fleet does not fall into step. Nothing if it has no check. A change that finds `changes`
+    /// fleet does not fall into step. The interval begins when a check has ended. Nothing if it has no check. A change that finds `changes`
     /// full is not sent: whoever reads them reads the current state as well.
     pub fn start(
         runtime: &Handle,
@@ -216,8 +221,9 @@ async fn run(endpoint: Arc<Endpoint>, changes: Option<mpsc::Sender<HealthChange>
     let thresholds =
         Thresholds { healthy: check.healthy_threshold, unhealthy: check.unhealthy_threshold };
     let mut random = seed(&endpoint);
+    let prober = Prober::new(&endpoint, check).await;
     loop {
-        let result = http::check(&endpoint, check).await;
+        let result = prober.check().await;
         let result = result.map_err(|error| error.to_string());
         let failure = result.as_ref().err().cloned();
         if endpoint.health().record(result, thresholds, SystemTime::now()) {
@@ -237,7 +243,9 @@ async fn run(endpoint: Arc<Endpoint>, changes: Option<mpsc::Sender<HealthChange>
                 drop(changes.try_send(change));
             }
         }
-        tokio::time::sleep(jittered(check.interval.get(), &mut random)).await;
+        let up = endpoint.health().is_up();
+        let interval = if up { check.interval } else { check.unhealthy_interval };
+        tokio::time::sleep(jittered(interval.get(), &mut random)).await;
     }
 }
 

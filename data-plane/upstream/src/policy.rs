@@ -212,6 +212,11 @@ impl Policy {
         }
     }
 
+    /// Whether only a part of the backends may get a request.
+    pub(crate) fn divides(&self) -> bool {
+        self.traffic.blue_green.is_some() || self.traffic.canary.is_some()
+    }
+
     /// Whether an answer with this status is a failure of the backend.
     pub(crate) fn is_failure(&self, status: u16) -> bool {
         match &self.traffic.circuit_breaker {

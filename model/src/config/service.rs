@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failover, OutlierDetection, Retry, TrafficManagement};
+use super::{Failover, HealthCheck, OutlierDetection, Retry, TrafficManagement};
 use crate::value::{
     BackendName, BackendUrl, Duration, HashSource, Label, Percentage, ServiceName, Weight,
 };
@@ -152,21 +152,6 @@ impl Strategy {
             Self::Hash(_) => "hash",
         }
     }
-}
-
-/// An active HTTP health check: `GET path` answers 2xx or 3xx within the time-out, or fails.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// The path asked for.
-    pub path: String,
-    /// From one check of a backend to the next.
-    pub interval: Duration,
-    /// For the whole check; shorter than the interval.
-    pub timeout: Duration,
-    /// Passes in a row that make a backend well again.
-    pub healthy_threshold: u16,
-    /// Failures in a row that make a backend ill.
-    pub unhealthy_threshold: u16,
 }
 
 /// How long the backends of a service may take.

@@ -235,8 +235,9 @@ impl Leaf for MethodName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderValue(pub Box<str>);
 
-impl Leaf for HeaderValue {
-    fn leaf(text: &str) -> Result<Self, InvalidValue> {
+impl HeaderValue {
+    /// Takes any text without control characters.
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
         if text.chars().any(|c| c.is_ascii_control() && c != '\t') {
             return Err(InvalidValue::new(
                 "a header value has no line breaks or other control characters",
@@ -244,6 +245,12 @@ impl Leaf for HeaderValue {
             ));
         }
         Ok(Self(text.into()))
+    }
+}
+
+impl Leaf for HeaderValue {
+    fn leaf(text: &str) -> Result<Self, InvalidValue> {
+        Self::parse(text)
     }
 
     fn schema() -> Json {

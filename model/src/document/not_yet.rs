@@ -7,18 +7,8 @@
 /// A record and its key, or a kind of word and the word, as declared beside this file.
 const LIST: &[(&str, &str)] = &[
     // Traffic.
-    ("TrafficManagement", "traffic_mirroring"),
     ("Service", "flush_interval"),
     ("Backend", "preserve_path"),
-    ("HealthCheck", "type"),
-    ("HealthCheck", "port"),
-    ("HealthCheck", "host"),
-    ("HealthCheck", "method"),
-    ("HealthCheck", "headers"),
-    ("HealthCheck", "status"),
-    ("HealthCheck", "body"),
-    ("HealthCheck", "tls"),
-    ("HealthCheck", "unhealthy_interval"),
     // Requests.
     ("EntryPoint", "middlewares"),
     ("Middleware", "strip_prefix"),

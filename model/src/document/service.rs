@@ -6,8 +6,8 @@ use super::{Grpc, HeaderValue, Named, OneOrMany, Spanned, TrafficManagement, rec
 use crate::{
     rule::{HeaderName, MethodName},
     value::{
-        BackendName, BackendUrl, ByteSize, Duration, Factor, HashSource, Label, MiddlewareName,
-        Pattern, PositiveDuration, ServiceName, StatusRange, Weight,
+        BackendName, BackendUrl, ByteSize, Duration, Factor, FilePath, HashSource, Label,
+        MiddlewareName, Pattern, PositiveDuration, ServiceName, StatusRange, Weight,
     },
 };
 
@@ -90,7 +90,7 @@ record! {
         path: Spanned<String> = "/",
         /// The port asked, if it is not the backend's own.
         port: Spanned<NonZeroU16>,
-        /// The `Host` asked for.
+        /// The `Host` asked for, and the name that TLS asks for; the backend's own by default.
         host: Spanned<HeaderValue>,
         /// The method asked with.
         method: Spanned<MethodName> = "GET",
@@ -98,13 +98,17 @@ record! {
         headers: Named<HeaderName, Spanned<HeaderValue>>,
         /// The codes that pass.
         status: OneOrMany<StatusRange> = "200-399",
-        /// What the body of a passing answer holds.
+        /// What the first 64 KiB of the body of a passing answer hold.
         body: Spanned<Pattern>,
+        /// Which part of the server `grpc` asks about; the whole by default.
+        service: Spanned<String>,
         /// Whether the check speaks TLS; as the backend does by default.
         tls: Spanned<bool>,
+        /// PEM file of the authorities trusted then; by default those of the proxy's system.
+        ca_file: Spanned<FilePath>,
         /// From one check to the next.
         interval: Spanned<PositiveDuration> = "5s",
-        /// The same, while the backend is ill.
+        /// The same, while the backend is ill; as `interval` by default.
         unhealthy_interval: Spanned<PositiveDuration>,
         /// For the whole check; shorter than the interval.
         timeout: Spanned<PositiveDuration> = "1s",

@@ -124,7 +124,7 @@ record! {
         enabled: Spanned<bool> = "false",
         /// Who gets copies.
         targets: Vec<MirrorTarget>,
-        /// Whether clients wait for no copy.
+        /// Whether clients wait for no copy; no answer ever depends on one.
         r#async: Spanned<bool> = "true",
         /// The share of requests that are copied, from 0 to 1.
         sample_rate: Spanned<Fraction> = "1",
@@ -141,11 +141,11 @@ record! {
 record! {
     /// Who gets copies.
     pub struct MirrorTarget {
-        /// Where it is.
+        /// Where it is; its path and query precede those of the request.
         url: Spanned<Url>,
         /// What it is called in metrics; its host by default.
         name: Spanned<String>,
-        /// How long it may take.
+        /// How long a copy may take, the way of its body included.
         timeout: Spanned<PositiveDuration> = "5s",
         /// Whether copies for it have no body.
         ignore_body: Spanned<bool> = "false",

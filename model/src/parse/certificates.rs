@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
 use x509_parser::pem::Pem;
 
 use super::Faults;
@@ -65,17 +66,27 @@ impl Faults<'_> {
     }
 
     /// The certificates that somebody trusts, from a file.
-    pub(super) fn authorities(&mut self, key: &str, path: &Spanned<FilePath>) {
-        let Some(content) = self.file(key, path, "") else { return };
-        let mut blocks = Pem::iter_from_buffer(content).peekable();
-        let good = blocks.peek().is_some()
-            && blocks.all(|block| block.is_ok_and(|block| block.parse_x509().is_ok()));
-        if !good {
-            self.within(key, |faults| {
-                let message = format!("the file `{}` holds no PEM certificates", path.value);
-                let help = "name a file of -----BEGIN CERTIFICATE----- blocks";
-                faults.error(path.at, code::INVALID_CERTIFICATE, message, help);
-            });
+    pub(super) fn authorities(
+        &mut self,
+        key: &str,
+        path: &Spanned<FilePath>,
+    ) -> Vec<CertificateDer<'static>> {
+        let Some(content) = self.file(key, path, "") else { return Vec::new() };
+        let read = |block: Result<Pem, _>| {
+            let block = block.ok()?;
+            block.parse_x509().is_ok().then(|| CertificateDer::from(block.contents))
+        };
+        let read: Option<Vec<_>> = Pem::iter_from_buffer(content).map(read).collect();
+        match read {
+            Some(read) if !read.is_empty() => read,
+            _ => {
+                self.within(key, |faults| {
+                    let message = format!("the file `{}` holds no PEM certificates", path.value);
+                    let help = "name a file of -----BEGIN CERTIFICATE----- blocks";
+                    faults.error(path.at, code::INVALID_CERTIFICATE, message, help);
+                });
+                Vec::new()
+            }
         }
     }
 

@@ -188,60 +188,6 @@ impl Faults<'_> {
             }
         }
     }
-
-    fn health_check(&mut self, written: &document::HealthCheck) -> HealthCheck {
-        let path = match &written.path {
-            Some(path) => path.value.clone(),
-            None => "/".to_owned(),
-        };
-        if let Some(at) = written.path.as_ref().map(|path| path.at)
-            && !is_path(&path)
-        {
-            self.within("path", |faults| {
-                let message = format!("`{path}` is not the path of a request");
-                let help = "write a path that starts with `/` and has no spaces";
-                faults.error(at, code::INVALID_VALUE, message, help);
-            });
-        }
-        let interval = written.interval.map_or(Duration::from_secs(5), |d| d.value.get());
-        // A short interval without a time-out of its own still makes sense.
-        let usual = Duration::from_secs(1);
-        let default = if usual < interval {
-            usual
-        } else {
-            Duration::from_millis((interval.as_millis() / 2).max(1))
-        };
-        let timeout = written.timeout.map_or(default, |d| d.value.get());
-        if let Some(written) = &written.timeout
-            && timeout >= interval
-        {
-            self.within("timeout", |faults| {
-                let message = format!(
-                    "the time-out ({timeout}) is not shorter than the interval ({interval})"
-                );
-                let help = "checks of one backend do not overlap: shorten the time-out";
-                faults.error(written.at, code::CONFLICT, message, help);
-            });
-        }
-        let healthy_threshold =
-            self.threshold("healthy_threshold", written.healthy_threshold.as_ref(), 2);
-        let unhealthy_threshold =
-            self.threshold("unhealthy_threshold", written.unhealthy_threshold.as_ref(), 3);
-        HealthCheck { path, interval, timeout, healthy_threshold, unhealthy_threshold }
-    }
-
-    fn threshold(&mut self, key: &str, written: Option<&Spanned<u16>>, default: u16) -> u16 {
-        let Some(written) = written else {
-            return default;
-        };
-        if written.value == 0 {
-            self.within(key, |faults| {
-                let message = "zero checks in a row decide nothing".to_owned();
-                faults.error(written.at, code::INVALID_VALUE, message, format!("write {default}"));
-            });
-        }
-        written.value
-    }
 }
 
 fn service_timeouts(written: Option<&document::ServiceTimeouts>) -> ServiceTimeouts {

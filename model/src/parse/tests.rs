@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Probe;
 use crate::config::Strategy;
 
 fn parse(text: &str) -> Result<Parsed, Diagnostics> {
@@ -92,9 +93,11 @@ fn a_health_check_at_the_top_serves_every_service_without_one() {
          routes: { r: { rule: \"Path(`/`)\", service: s }, q: { rule: \"Path(`/q`)\", service: t } }\n",
     )
     .unwrap();
-    let path =
-        |name: &str| parsed.config.services[name].health_check.as_ref().unwrap().path.clone();
-    assert_eq!((path("s"), path("t")), ("/up".into(), "/own".into()));
+    let path = |name: &str| match &parsed.config.services[name].health_check.as_ref()?.probe {
+        Probe::Http(probe) => Some(probe.path.clone()),
+        _ => None,
+    };
+    assert_eq!((path("s"), path("t")), (Some("/up".into()), Some("/own".into())));
 }
 
 #[test]

@@ -304,8 +304,16 @@ impl Faults<'_> {
                 faults.within("url", |faults| {
                     let message =
                         format!("copies come in again at the entry point `{entry_point}`");
-                    let help = "each would be copied again; name the service behind it instead";
+                    let help = "they are not copied again, but backends get each request twice; \
+                                name the service behind it instead";
                     faults.warn(url.at, code::LOOP, message, help);
+                });
+            }
+            if url.value.is_secure() {
+                faults.within("url", |faults| {
+                    let message = "this version does not mirror over TLS yet";
+                    let help = "use an http:// URL for now; nothing is ever ignored silently";
+                    faults.error(url.at, code::NOT_YET, message, help);
                 });
             }
             Some(MirrorTarget {

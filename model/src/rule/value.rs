@@ -273,6 +273,11 @@ impl MethodName {
         Ok(Self(text.to_ascii_uppercase().into()))
     }
 
+    /// GET.
+    pub fn get() -> Self {
+        Self("GET".into())
+    }
+
     /// The method, in upper case.
     pub fn as_str(&self) -> &str {
         &self.0

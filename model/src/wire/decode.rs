@@ -7,14 +7,15 @@ use lb_proto::v1;
 use prost::Message;
 
 use super::{
+    health_check,
     read::{Decoded, backend_names, duration, names, positive, share, small, text},
     resilience, traffic_management,
 };
 use crate::{
     config::{
-        AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, HealthCheck,
-        KeepAlive, Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
-        Tls, TrafficManagement,
+        AdminState, Backend, Certificate, Config, EntryPoint, EntryPointTimeouts, KeepAlive,
+        Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
+        TrafficManagement,
     },
     resource::{Delta, Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,
@@ -320,7 +321,7 @@ fn service(message: v1::Service) -> Decoded<Service> {
         retry: message.retry.map(resilience::retry).transpose()?,
         traffic_management: traffic_management.map(Arc::new).unwrap_or_default(),
         strategy,
-        health_check: message.health_check.map(health_check).transpose()?,
+        health_check: message.health_check.map(health_check::decode).transpose()?,
         timeouts: ServiceTimeouts {
             connect: positive("connect time-out", message.connect_timeout_ms)?,
             response_header: duration(
@@ -339,20 +340,6 @@ fn service(message: v1::Service) -> Decoded<Service> {
             max_lifetime: duration("connection age", message.pool_max_lifetime_ms)?,
         },
         pass_host_header: message.pass_host_header,
-    })
-}
-
-fn health_check(message: v1::HealthCheck) -> Decoded<HealthCheck> {
-    let path = message.path;
-    if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(format!("`{path}` is not the path of a request"));
-    }
-    Ok(HealthCheck {
-        path,
-        interval: positive("interval", message.interval_ms)?,
-        timeout: positive("time-out", message.timeout_ms)?,
-        healthy_threshold: small("healthy threshold", message.healthy_threshold)?,
-        unhealthy_threshold: small("unhealthy threshold", message.unhealthy_threshold)?,
     })
 }
 

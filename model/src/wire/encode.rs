@@ -68,13 +68,7 @@ pub(super) fn service(object: &Service) -> v1::Service {
     v1::Service {
         backends: backends.iter().map(ToString::to_string).collect(),
         strategy: strategy.as_str().to_owned(),
-        health_check: health_check.as_ref().map(|check| v1::HealthCheck {
-            path: check.path.clone(),
-            interval_ms: check.interval.as_millis(),
-            timeout_ms: check.timeout.as_millis(),
-            healthy_threshold: check.healthy_threshold.into(),
-            unhealthy_threshold: check.unhealthy_threshold.into(),
-        }),
+        health_check: health_check.as_ref().map(super::health_check::encode),
         connect_timeout_ms: timeouts.connect.as_millis(),
         response_header_timeout_ms: timeouts.response_header.as_millis(),
         idle_timeout_ms: timeouts.idle.as_millis(),

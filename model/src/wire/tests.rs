@@ -19,9 +19,17 @@ services:
     health_check: { path: /healthz, interval: 2s }
     pass_host_header: false
     timeouts: { total: 10s }
+  bytes: { backends: [a], health_check: { type: tcp, port: 9000, tls: true, host: a.example } }
+  calls: { backends: [a], health_check: { type: grpc, service: shop.Cart, unhealthy_interval: 1s } }
+  probed:
+    backends: [a]
+    health_check: { method: OPTIONS, headers: { X-Probe: "1" }, status: [200, 5xx], body: "^ok" }
 routes:
   shop: { rule: "Host(`shop.example.com`) && PathPrefix(`/cart`)", service: shop, timeouts: { idle: 5s } }
   rest: { rule: "!Method(`POST`)", entry_points: [web], priority: 1, service: shop }
+  bytes: { rule: "Path(`/bytes`)", service: bytes }
+  calls: { rule: "Path(`/calls`)", service: calls }
+  probed: { rule: "Path(`/probed`)", service: probed }
 "#;
 
 fn config(text: &str) -> Config {
@@ -38,7 +46,7 @@ fn what_is_encoded_is_decoded_unchanged() {
     let name = crate::value::CertificateName::parse("default").unwrap();
     config.certificates.insert(name, Arc::new(certificate));
     let set = encode(&config, KEY);
-    assert_eq!(set.len(), 8);
+    assert_eq!(set.len(), 14);
     assert_eq!(decode(&set, None).unwrap(), config);
 }
 
@@ -92,6 +100,57 @@ fn a_body_of_another_kind_is_refused_with_its_name() {
     let set = ResourceSet::new(KEY, [(key, resource)].into());
     let found = decode(&set, None).unwrap_err();
     assert_eq!(found[0].to_string(), "route `x`: its body is not a message of its kind");
+}
+
+#[test]
+fn a_health_check_that_no_document_could_say_is_refused() {
+    let check = v1::HealthCheck {
+        interval_ms: 5_000,
+        timeout_ms: 1_000,
+        healthy_threshold: 2,
+        unhealthy_threshold: 3,
+        unhealthy_interval_ms: 5_000,
+        probe: Some(v1::health_check::Probe::Http(v1::HttpProbe {
+            path: "/".to_owned(),
+            method: "GET".to_owned(),
+            status: vec!["200".to_owned()],
+            ..v1::HttpProbe::default()
+        })),
+        ..v1::HealthCheck::default()
+    };
+    assert!(health_check::decode(check.clone()).is_ok());
+    let http = |change: &dyn Fn(&mut v1::HttpProbe)| {
+        let mut check = check.clone();
+        if let Some(v1::health_check::Probe::Http(probe)) = &mut check.probe {
+            change(probe);
+        }
+        check
+    };
+    let field =
+        |name: &str, value: &str| v1::HeaderField { name: name.into(), value: value.into() };
+    for (check, said) in [
+        (v1::HealthCheck { probe: None, ..check.clone() }, "does not say what is asked"),
+        (v1::HealthCheck { port: Some(0), ..check.clone() }, "port: 0 is out of range"),
+        (v1::HealthCheck { port: Some(65_536), ..check.clone() }, "port: 65536"),
+        (v1::HealthCheck { host: Some("a/b".into()), ..check.clone() }, "neither a name"),
+        (
+            v1::HealthCheck { authorities: vec![Bytes::from_static(b"x")], ..check.clone() },
+            "not X.509",
+        ),
+        (v1::HealthCheck { unhealthy_interval_ms: 0, ..check.clone() }, "unhealthy interval"),
+        (http(&|probe| probe.path = "x y".into()), "not the path"),
+        (http(&|probe| probe.method = "CONNECT".into()), "CONNECT"),
+        (http(&|probe| probe.status.clear()), "no status passes"),
+        (http(&|probe| probe.status.push("99".into())), "`99`"),
+        (http(&|probe| probe.body = Some("(".into())), "does not compile"),
+        (http(&|probe| (probe.method, probe.body) = ("HEAD".into(), Some("x".into()))), "no body"),
+        (http(&|probe| probe.headers.push(field("Host", "x"))), "`host` itself"),
+        (http(&|probe| probe.headers.push(field("x", "a\r\nb"))), "line breaks"),
+        (http(&|probe| probe.headers.push(field("x y", "a"))), "x y"),
+    ] {
+        let error = health_check::decode(check).unwrap_err();
+        assert!(error.contains(said), "{error}, not {said}");
+    }
 }
 
 proptest! {

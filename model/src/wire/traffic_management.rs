@@ -175,8 +175,12 @@ fn traffic_mirroring(message: v1::TrafficMirroring) -> Decoded<TrafficMirroring>
         return Err("there is no target to mirror to".to_owned());
     }
     let target = |target: v1::MirrorTarget| {
+        let url = Url::parse(&target.url).map_err(text)?;
+        if url.is_secure() {
+            return Err(format!("this version does not mirror to `{}`", target.url));
+        }
         Ok(MirrorTarget {
-            url: Url::parse(&target.url).map_err(text)?,
+            url,
             timeout: positive("mirror time-out", target.timeout_ms)?,
             ignore_body: target.ignore_body,
             name: target.name,

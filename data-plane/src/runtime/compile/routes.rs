@@ -16,7 +16,10 @@ use lb_upstream::{Cluster, PerWorker, SendLimits};
 use super::{CompileContext, CompileError, ObjectKind, clusters};
 use crate::{
     proxy::{forward::Again, in_flight::Gate},
-    runtime::compiled::{CompiledSnapshot, RouteLimits, RouteTarget},
+    runtime::{
+        compiled::{CompiledSnapshot, RouteLimits, RouteTarget},
+        mirrors::Mirrors,
+    },
 };
 
 /// Past one changed route in so many, building anew is cheaper.
@@ -37,6 +40,7 @@ pub(super) struct Routes {
 pub(super) struct From<'a> {
     pub(super) config: &'a Config,
     pub(super) clusters: &'a Arc<[Arc<Cluster>]>,
+    pub(super) mirrors: &'a Mirrors,
     pub(super) previous: Option<&'a CompiledSnapshot>,
     pub(super) context: &'a CompileContext,
 }
@@ -108,6 +112,7 @@ impl From<'_> {
         }
         if !Arc::ptr_eq(self.clusters, &previous.clusters)
             || !self.config.services.is_same(&previous.config.services)
+            || !self.mirrors.stand_like(&previous.mirrors)
         {
             for ((name, route), slot) in self.config.routes.iter().zip(&*slots) {
                 let before = Some(&targets[*slot]);
@@ -145,8 +150,10 @@ impl From<'_> {
             faults.push(fault(name, message));
             return None;
         };
+        let mirror = self.mirrors.of(name, route);
         if let Some(before) = before
             && before.cluster == cluster
+            && before.mirror == mirror
             && Arc::ptr_eq(&before.route, route)
             && Arc::ptr_eq(&before.service, service)
         {
@@ -159,6 +166,7 @@ impl From<'_> {
             pass_host_header: service.pass_host_header,
             retry: route.retry.as_ref().or(service.retry.as_ref()).map(Again::new),
             in_flight: gates(route, before),
+            mirror,
             counters: before.map_or_else(
                 || Arc::new(PerWorker::new(self.context.workers)),
                 |before| Arc::clone(&before.counters),

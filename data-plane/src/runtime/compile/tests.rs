@@ -22,7 +22,8 @@ fn context() -> CompileContext {
     let certificates = Arc::new(CertificateSet::empty(&fallback));
     let tls = Arc::new(server_config(Arc::new(CertificateResolver::new(certificates))).unwrap());
     let secret = lb_model::resource::HashKey([0; 32]);
-    CompileContext { workers: 2, fallback, tls, secret, zone: None }
+    let (zone, copies) = (None, Arc::default());
+    CompileContext { workers: 2, fallback, tls, secret, zone, copies }
 }
 
 /// A route by its number: its path, its priority, its service, and where it listens.

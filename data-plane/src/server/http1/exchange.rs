@@ -16,7 +16,8 @@ use crate::{
         exchange::Exchange,
         forward::{Failure, Forward, is_plain},
         handler::{Asked, accept},
-        outgoing::Draft,
+        mirror::{self, Waiting},
+        outgoing::{Draft, write_head},
         rescue::Refusal,
         target::Target,
         upgrade::Switch,
@@ -30,6 +31,8 @@ struct Prepared<'a> {
     exchange: Exchange,
     limits: RouteLimits,
     draft: Draft<'a>,
+    /// Copies that the answer waits for.
+    waiting: Option<Waiting>,
 }
 
 impl<S: Transport> Http1<S> {
@@ -40,17 +43,17 @@ impl<S: Transport> Http1<S> {
         self.length = head.body();
         self.incoming.expect(self.length);
         self.uploaded = 0;
-        let Prepared { mut exchange, limits, draft } = match self.prepare(head, outgoing) {
+        let Prepared { mut exchange, limits, draft, waiting } = match self.prepare(head, outgoing) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 return self.refuse(head, refusal).await;
             }
         };
+        let deadline = limits.total.map(|total| exchange.start() + total);
         let mut clock = std::mem::take(&mut self.backend_clock);
         let upgrades = draft.upgrade.is_some();
         let sent = if is_plain(&exchange) {
             let start = exchange.start();
-            let deadline = limits.total.map(|total| start + total);
             let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
             let endpoint = Rc::clone(exchange.endpoint());
             let sent = endpoint.send(request, self, limits.send, &mut clock).await;
@@ -61,7 +64,7 @@ impl<S: Transport> Http1<S> {
                 method: &head.method,
                 seen: draft.seen(&client),
                 head: outgoing,
-                write: &|exchange, out| draft.write(exchange, out),
+                write: &|exchange, out| write_head(out, &draft.outline(exchange)),
                 limits,
                 upgrades,
             };
@@ -98,6 +101,10 @@ impl<S: Transport> Http1<S> {
                 return self.refuse(head, Refusal::from(Reason::UpstreamInvalid)).await;
             }
             return self.switch(exchange, connection, limits.idle).await;
+        }
+        // Copies of a body that the backend did not wait for might wait for it for long.
+        if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
+            waiting.wait(self, &mut clock, deadline).await;
         }
         let transfer = self.begin_answer(head, connection, exchange, limits, clock);
         self.carry(transfer).await
@@ -139,8 +146,14 @@ impl<S: Transport> Http1<S> {
             expects_continue: self.expects_continue,
         };
         outgoing.clear();
-        draft.write(&exchange, outgoing);
-        Ok(Prepared { limits: exchange.route().limits, exchange, draft })
+        let outline = draft.outline(&exchange);
+        write_head(outgoing, &outline);
+        let mut waiting = None;
+        if let Some(copies) = mirror::begin(&exchange, &outline) {
+            self.tee = copies.tee.map(Box::new);
+            waiting = copies.waiting;
+        }
+        Ok(Prepared { limits: exchange.route().limits, exchange, draft, waiting })
     }
 
     /// Puts the response head together and decides what becomes of the connection.

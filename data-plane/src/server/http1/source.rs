@@ -32,6 +32,11 @@ impl<S: Transport> Source for Http1<S> {
                 if part == Part::Data && self.most.is_some_and(|most| there > most) {
                     return Poll::Ready(Err(Reason::RequestTooLarge));
                 }
+                if part == Part::End
+                    && let Some(tee) = &mut self.tee
+                {
+                    tee.end();
+                }
                 Poll::Ready(Ok(part))
             }
             // Bad framing is the client's doing, as is going away in the middle.
@@ -57,6 +62,9 @@ impl<S: Transport> Source for Http1<S> {
 
     fn consume(&mut self, count: usize) {
         self.uploaded += count as u64;
+        if let Some(tee) = &mut self.tee {
+            tee.take(self.incoming.data().get(..count).unwrap_or_default());
+        }
         self.incoming.consume(count);
     }
 

@@ -27,7 +27,8 @@ use crate::{
         forward::{Failure, Forward, is_plain},
         handler::{Asked, accept},
         http2::{write_head, write_refusal},
-        outgoing::Draft,
+        mirror::{self, Waiting},
+        outgoing::{Draft, write_head as write_request},
         rescue::Refusal,
         target::Target,
     },
@@ -42,7 +43,11 @@ struct Refused {
     clocks: Clocks,
 }
 
+/// A request that is ready to be sent, and the copies that its answer waits for.
+type Prepared<'a> = (Exchange, RouteLimits, (Draft<'a>, Option<Waiting>));
+
 /// What has come of a request.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once, and a box would be allocated")]
 enum Answered {
     Whole(Clocks, Exchange, Box<lb_upstream::Connection>),
     Body(Transfer, Exchange),
@@ -100,7 +105,7 @@ async fn answer(
         Answered::Refused(Refused { reason, retry_after, is_head, clocks })
     };
     let head = &*head;
-    let (mut exchange, limits, draft) = match prepare(&mut upload, head, outgoing) {
+    let (mut exchange, limits, (draft, waiting)) = match prepare(&mut upload, head, outgoing) {
         Ok(prepared) => prepared,
         Err(refusal) => return refused(refusal, upload, backend),
     };
@@ -116,7 +121,7 @@ async fn answer(
             method: &head.method,
             seen: draft.seen(&stream.shared.client),
             head: outgoing,
-            write: &|exchange, out| draft.write(exchange, out),
+            write: &|exchange, out| write_request(out, &draft.outline(exchange)),
             limits,
             upgrades: false,
         };
@@ -139,6 +144,10 @@ async fn answer(
         exchange.endpoint().counters().invalid.bump();
         exchange.fail(Reason::UpstreamInvalid);
         return refused(Reason::UpstreamInvalid.into(), upload, backend);
+    }
+    // Copies of a body that the backend did not wait for might wait for it for long.
+    if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
+        waiting.wait(&mut upload, &mut backend, deadline).await;
     }
     exchange.respond(response.status);
     let is_whole = response.body(&head.method) == BodyLength::Empty;
@@ -163,7 +172,7 @@ fn prepare<'a>(
     upload: &mut Upload,
     head: &'a RequestHead,
     out: &mut Vec<u8>,
-) -> Result<(Exchange, RouteLimits, Draft<'a>), Refusal> {
+) -> Result<Prepared<'a>, Refusal> {
     let client = &upload.stream.shared.client;
     let ticket = client.begin();
     let asked = Asked {
@@ -190,9 +199,15 @@ fn prepare<'a>(
         upgrade: None,
         expects_continue: upload.expects_continue,
     };
-    draft.write(&exchange, out);
+    let outline = draft.outline(&exchange);
+    write_request(out, &outline);
     let limits = route.limits;
-    Ok((exchange, limits, draft))
+    let mut waiting = None;
+    if let Some(copies) = mirror::begin(&exchange, &outline) {
+        upload.tee = copies.tee.map(Box::new);
+        waiting = copies.waiting;
+    }
+    Ok((exchange, limits, (draft, waiting)))
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the

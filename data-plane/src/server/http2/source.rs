@@ -12,7 +12,7 @@ use lb_http::{
 };
 
 use super::shared::Stream;
-use crate::proxy::http2::write_interim;
+use crate::proxy::{http2::write_interim, mirror::Tee};
 
 /// How long a backend may take to say that it wants the body before the proxy says so instead.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ pub(super) struct Upload {
     pub(super) clock: Clock,
     /// The client waits before it sends the body.
     pub(super) expects_continue: bool,
+    /// Who gets copies of the body.
+    pub(super) tee: Option<Box<Tee>>,
     current: Vec<u8>,
     start: usize,
     trailers: Option<Fields>,
@@ -44,6 +46,7 @@ impl Upload {
             pause: None,
             clock,
             expects_continue: false,
+            tee: None,
             current: Vec::new(),
             start: 0,
             trailers: None,
@@ -88,6 +91,11 @@ impl Source for Upload {
             if self.most.is_some_and(|most| there > most) {
                 return Poll::Ready(Err(Reason::RequestTooLarge));
             }
+            if taken == Ok(Part::End)
+                && let Some(tee) = &mut self.tee
+            {
+                tee.end();
+            }
             return Poll::Ready(taken);
         }
         if self.expects_continue {
@@ -107,6 +115,9 @@ impl Source for Upload {
     fn consume(&mut self, count: usize) {
         let count = count.min(self.current.len() - self.start);
         self.bytes += count as u64;
+        if let Some(tee) = &mut self.tee {
+            tee.take(&self.current[self.start..self.start + count]);
+        }
         self.start += count;
         self.stream.shared.state.borrow_mut().codec.release(self.stream.key, count);
     }

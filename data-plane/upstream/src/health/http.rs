@@ -1,85 +1,78 @@
-//! Asks a backend whether it is well: `GET path` on a connection of its own.
+//! Asks a backend whether it is well with a request over HTTP/1.1.
 //!
-//! A fresh connection each time, because that is what a new user would get. Of the body no more
-//! is read than it takes to see that one comes.
+//! Of the body no more is read than is looked at.
 
 use bytes::Bytes;
 use http::{
-    Request, StatusCode,
-    header::{CONNECTION, HOST, USER_AGENT},
+    HeaderValue, Request, StatusCode,
+    header::{CONNECTION, HOST, HeaderName, USER_AGENT},
 };
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use lb_model::config::HealthCheck;
+use lb_model::config::HttpProbe;
 
-use crate::{
-    connect::{ConnectError, connect},
-    endpoint::Endpoint,
+use super::{
+    dial::Dialer,
+    prober::{AGENT, CheckFailed, MAX_BODY},
 };
 
-/// The most read of a response body.
-const MAX_BODY: usize = 64 << 10;
-
-/// A check that did not pass.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckFailed {
-    /// There was no connection.
-    #[error("{0}")]
-    Connect(#[from] ConnectError),
-    /// The exchange failed.
-    #[error("no valid response: {0}")]
-    Exchange(#[from] hyper::Error),
-    /// The path cannot be asked for.
-    #[error("invalid path: {0}")]
-    Path(#[from] http::Error),
-    /// The answer says that the backend is not well.
-    #[error("status {0}")]
-    Status(StatusCode),
-    /// The answer took too long.
-    #[error("no answer in time")]
-    TimedOut,
-}
-
-/// Checks once. A status of 2xx or 3xx passes.
-pub async fn check(endpoint: &Endpoint, check: &HealthCheck) -> Result<(), CheckFailed> {
-    tokio::time::timeout(check.timeout.get(), ask(endpoint, check))
-        .await
-        .unwrap_or(Err(CheckFailed::TimedOut))
-}
-
-async fn ask(endpoint: &Endpoint, check: &HealthCheck) -> Result<(), CheckFailed> {
-    let request = Request::get(check.path.as_str())
-        .header(HOST, endpoint.authority())
-        .header(USER_AGENT, "lb-health-check")
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let stream = connect(endpoint, None).await?;
+/// Checks once.
+pub(super) async fn ask(
+    dialer: &Dialer,
+    authority: &str,
+    probe: &HttpProbe,
+) -> Result<(), CheckFailed> {
+    let request = request(authority, probe)?;
+    let stream = dialer.dial().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
         let mut response = sender.send_request(request).await?;
-        let mut read = 0;
-        while read < MAX_BODY
+        let status = response.status();
+        let mut body = Vec::new();
+        while body.len() < MAX_BODY
             && let Some(frame) = response.body_mut().frame().await
         {
-            read += frame?.data_ref().map_or(0, Bytes::len);
+            let frame = frame?;
+            let data = frame.data_ref().map_or(&[][..], |data| data);
+            body.extend_from_slice(&data[..data.len().min(MAX_BODY - body.len())]);
         }
-        Ok(response.status())
+        Ok((status, body))
     };
     // Driven side by side, so that giving up on the check closes the connection with it.
     let mut connection = std::pin::pin!(connection);
     let mut exchange = std::pin::pin!(exchange);
-    let status: Result<StatusCode, hyper::Error> = tokio::select! {
-        status = &mut exchange => status,
+    let answer: Result<(StatusCode, Vec<u8>), hyper::Error> = tokio::select! {
+        answer = &mut exchange => answer,
         ended = &mut connection => match ended {
             Ok(()) => exchange.await,
             Err(error) => Err(error),
         },
     };
-    let status = status?;
-    if status.is_success() || status.is_redirection() {
-        Ok(())
-    } else {
-        Err(CheckFailed::Status(status))
+    let (status, body) = answer?;
+    if !probe.passes(status.as_u16()) {
+        return Err(CheckFailed::Status(status));
     }
+    match &probe.body {
+        Some(pattern) if !pattern.is_match(&body) => {
+            Err(CheckFailed::Body(pattern.as_str().to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn request(authority: &str, probe: &HttpProbe) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let mut request = Request::builder()
+        .method(probe.method.as_str())
+        .uri(probe.path.as_str())
+        .header(HOST, authority)
+        .header(CONNECTION, "close")
+        .body(Empty::new())?;
+    let headers = request.headers_mut();
+    headers.insert(USER_AGENT, AGENT);
+    for (name, value) in &probe.headers {
+        let value = HeaderValue::from_bytes(value.0.as_bytes())?;
+        headers.insert(HeaderName::from_bytes(name.as_str().as_bytes())?, value);
+    }
+    Ok(request)
 }

@@ -1,0 +1,95 @@
+//! No requests for a backend that fails.
+
+use lb_tests::{
+    backend::{Backend, Behaviour},
+    client::Connection,
+    cluster::Cluster,
+    eventually::eventually,
+};
+
+fn document(backends: &[&Backend], more: &str) -> String {
+    let listed: Vec<_> = backends
+        .iter()
+        .enumerate()
+        .map(|(index, backend)| format!("  web{index}: {{ url: \"{}\" }}\n", backend.url()))
+        .collect();
+    format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         traffic_management:\n  circuit_breaker:\n    enabled: true\n    \
+         failure_threshold: 5\n    success_threshold: 3\n    recovery_timeout: 500ms\n    \
+         request_volume_threshold: 20\n{more}backends:\n{}",
+        listed.concat()
+    )
+}
+
+async fn ask(cluster: &Cluster) -> u16 {
+    let mut connection = Connection::open(cluster.web(0).await).await.unwrap();
+    connection.get("a", "/").await.unwrap().status
+}
+
+async fn state(cluster: &mut Cluster, backend: &str) -> u64 {
+    let labels = format!("backend=\"{backend}\",service=\"default\"");
+    cluster.proxy(0).metric("lb_circuit_breaker_state", &labels).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_fails_leaves_the_rotation_and_comes_back_by_itself() {
+    let (good, bad) = (Backend::start("good").await, Backend::start("bad").await);
+    let mut cluster = Cluster::serving(1, &document(&[&good, &bad], "")).await;
+    bad.behave(Behaviour::Status(404));
+    for _ in 0..60 {
+        ask(&cluster).await;
+    }
+    assert_eq!(state(&mut cluster, "web1").await, 0, "4xx is no failure of a backend");
+    bad.behave(Behaviour::Status(500));
+    for _ in 0..60 {
+        ask(&cluster).await;
+    }
+    let asked = bad.requests();
+    for _ in 0..20 {
+        assert_eq!(ask(&cluster).await, 200);
+    }
+    assert_eq!(bad.requests(), asked, "nobody asks it any more");
+    bad.behave(Behaviour::Echo);
+    eventually("it is asked again", async || {
+        ask(&cluster).await;
+        match state(&mut cluster, "web1").await {
+            0 => Ok(()),
+            state => Err(state.to_string()),
+        }
+    })
+    .await;
+    let before = bad.requests();
+    for _ in 0..20 {
+        assert_eq!(ask(&cluster).await, 200);
+    }
+    assert!(bad.requests() > before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_nobody_left_the_answer_says_when_to_ask_again() {
+    let bad = Backend::doing("bad", Behaviour::Reset).await;
+    let document = document(&[&bad], "").replace("500ms", "1h");
+    let mut cluster = Cluster::serving(1, &document).await;
+    let mut connection = Connection::open(cluster.web(0).await).await.unwrap();
+    let open = eventually("the breaker opens", async || {
+        let answer = connection.get("a", "/").await.unwrap();
+        if answer.status == 503 { Ok(answer) } else { Err(answer.status.to_string()) }
+    })
+    .await;
+    assert_eq!(open.problem().1, "circuit_open");
+    let seconds: u64 = open.header("retry-after").unwrap().parse().unwrap();
+    assert!((3_500..=3_601).contains(&seconds), "{seconds}");
+    assert_eq!(state(&mut cluster, "web0").await, 2);
+    let asked = bad.requests();
+    assert!((20..=21).contains(&asked), "it took the volume to open: {asked}");
+
+    // A change elsewhere forgets nothing; another threshold is another breaker.
+    let elsewhere = format!("{document}  other: {{ url: \"http://127.0.0.1:9\", weight: 0 }}\n");
+    cluster.apply(&elsewhere).await;
+    assert_eq!(connection.get("a", "/").await.unwrap().status, 503);
+    assert_eq!(bad.requests(), asked);
+    bad.behave(Behaviour::Echo);
+    cluster.apply(&elsewhere.replace("failure_threshold: 5", "failure_threshold: 6")).await;
+    assert_eq!(connection.get("a", "/").await.unwrap().status, 200);
+}

@@ -1,0 +1,163 @@
+//! What keeps a backend, a route and the proxy itself from too much.
+
+use lb_tests::{
+    backend::{Backend, Behaviour},
+    client::{Connection, Response},
+    cluster::Cluster,
+    eventually::eventually,
+};
+
+async fn open(cluster: &Cluster) -> Connection {
+    Connection::open(cluster.web(0).await).await.unwrap()
+}
+
+async fn begin(cluster: &Cluster, fields: &str) -> Connection {
+    let mut connection = open(cluster).await;
+    connection.send(format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")).await.unwrap();
+    connection
+}
+
+async fn ask(cluster: &Cluster, fields: &str) -> Response {
+    begin(cluster, fields).await.response().await.unwrap()
+}
+
+async fn has_requests(backend: &Backend, count: u64) {
+    eventually(&format!("the backend has {count} requests"), async || {
+        let requests = backend.requests();
+        if requests == count { Ok(()) } else { Err(requests.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_gets_no_more_at_once_than_it_may_and_others_wait_for_a_while() {
+    let backend = Backend::doing("a", Behaviour::Gated).await;
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ backends: [a], pool: {{ max_connections: 2, \
+         max_pending_requests: 1, queue_timeout: 10s }} }} }}\n\
+         backends: {{ a: {{ url: \"{}\" }} }}\n",
+        backend.url()
+    );
+    let mut cluster = Cluster::serving(1, &document).await;
+    let mut served = [begin(&cluster, "").await, begin(&cluster, "").await];
+    has_requests(&backend, 2).await;
+    let mut waiting = begin(&cluster, "").await;
+    let labels = "backend=\"a\",service=\"s\"";
+    eventually("one waits", async || {
+        match cluster.proxy(0).metric("lb_upstream_waiting_requests", labels).await {
+            1 => Ok(()),
+            count => Err(count.to_string()),
+        }
+    })
+    .await;
+    let refused = ask(&cluster, "").await;
+    assert_eq!(refused.problem(), (503, "upstream_overflow".to_owned()));
+    assert_eq!(backend.requests(), 2);
+    backend.release();
+    for connection in &mut served {
+        assert_eq!(connection.response().await.unwrap().text(), "first half");
+    }
+    assert_eq!(waiting.response().await.unwrap().text(), "first half");
+    cluster.apply(&document.replace("queue_timeout: 10s", "queue_timeout: 50ms")).await;
+    backend.behave(Behaviour::Hang);
+    let _stuck = [begin(&cluster, "").await, begin(&cluster, "").await];
+    has_requests(&backend, 5).await;
+    assert_eq!(ask(&cluster, "").await.problem().1, "upstream_overflow", "it waited in vain");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_takes_no_more_at_once_than_it_may_from_all_or_from_each() {
+    let backend = Backend::doing("a", Behaviour::Hang).await;
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         middlewares:\n  few: {{ in_flight: {{ amount: 3 }} }}\n  \
+         fair: {{ in_flight: {{ amount: 2, source: \"header:X-User\" }} }}\n  \
+         both: {{ chain: {{ middlewares: [few, fair] }} }}\n\
+         routes: {{ all: {{ rule: \"PathPrefix(`/`)\", middlewares: [both] }} }}\n\
+         backends: {{ a: {{ url: \"{}\" }} }}\n",
+        backend.url()
+    );
+    let cluster = Cluster::serving(1, &document).await;
+    let ann = [begin(&cluster, "x-user: ann\r\n").await, begin(&cluster, "x-user: ann\r\n").await];
+    has_requests(&backend, 2).await;
+    let refused = ask(&cluster, "x-user: ann\r\n").await;
+    assert_eq!(refused.problem(), (429, "too_many_in_flight".to_owned()));
+    let _bob = begin(&cluster, "x-user: bob\r\n").await;
+    has_requests(&backend, 3).await;
+    assert_eq!(ask(&cluster, "x-user: cid\r\n").await.status, 429, "three are all there may be");
+    drop(ann);
+    backend.behave(Behaviour::Echo);
+    eventually("there is room again", async || {
+        let answer = ask(&cluster, "x-user: ann\r\n").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_is_too_large_refuses_and_goes_on_when_it_may_be_larger() {
+    let backend = Backend::start("a").await;
+    let document = |most: &str| {
+        format!(
+            "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             overload: {{ enabled: true, max_memory: {most} }}\n\
+             backends: {{ a: {{ url: \"{}\" }} }}\n",
+            backend.url()
+        )
+    };
+    // It holds some of the memory that it counts, so that the smallest limit is above it: a body
+    // that is kept for a retry is not, and a large table of routes would take long to build.
+    let cluster = Cluster::serving(1, &document("1GiB")).await;
+    assert_eq!(ask(&cluster, "").await.status, 200);
+    let refused = cluster_refuses(&cluster, &document("64MiB")).await;
+    if let Some(answer) = refused {
+        assert_eq!(answer.problem(), (503, "overload_shed".to_owned()));
+    }
+    cluster.apply(&document("1GiB")).await;
+    eventually("it answers again", async || {
+        let answer = ask(&cluster, "").await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) }
+    })
+    .await;
+}
+
+/// What a proxy answers under a limit that it may or may not be above, a debug build being larger.
+async fn cluster_refuses(cluster: &Cluster, document: &str) -> Option<Response> {
+    cluster.apply(document).await;
+    let answer = ask(cluster, "").await;
+    (answer.status != 200).then_some(answer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_fails_again_and_again_is_out_for_a_while() {
+    let (good, bad) = (Backend::start("good").await, Backend::start("bad").await);
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ backends: [good, bad], passive_health_check: {{ \
+         max_failed_attempts: 3, failure_window: 1m, ejection_time: 1s }} }} }}\n\
+         backends: {{ good: {{ url: \"{}\" }}, bad: {{ url: \"{}\" }} }}\n",
+        good.url(),
+        bad.url()
+    );
+    let mut cluster = Cluster::in_turn(&document).await;
+    bad.behave(Behaviour::Status(500));
+    for _ in 0..6 {
+        ask(&cluster, "").await;
+    }
+    assert_eq!(bad.requests(), 3);
+    let labels = "backend=\"bad\",service=\"s\"";
+    assert_eq!(cluster.proxy(0).metric("lb_backend_ejected", labels).await, 1);
+    // The last one stays, whatever it answers.
+    good.behave(Behaviour::Status(500));
+    for _ in 0..6 {
+        assert_eq!(ask(&cluster, "").await.status, 500);
+    }
+    good.behave(Behaviour::Echo);
+    bad.behave(Behaviour::Echo);
+    eventually("it is taken back", async || {
+        ask(&cluster, "").await;
+        if bad.requests() > 3 { Ok(()) } else { Err(bad.requests().to_string()) }
+    })
+    .await;
+}

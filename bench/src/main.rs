@@ -13,6 +13,7 @@ mod gate;
 mod http;
 mod lanes;
 mod load;
+mod mirror;
 mod objects;
 mod origin;
 mod outage;
@@ -48,6 +49,8 @@ enum Benchmark {
     Outage(outage::Settings),
     /// Many commits in a row, with listeners and certificates, under load
     Pushes(pushes::Settings),
+    /// What clients notice of mirrors that are dead, hang or fail
+    Mirror(mirror::Settings),
     /// A steady load on one proxy for long
     Soak(soak::Settings),
     /// A large fleet of simulated proxies on one control plane
@@ -127,6 +130,9 @@ async fn measure(benchmark: Benchmark) -> Result<(Outcome, Option<PathBuf>)> {
         }
         Benchmark::Pushes(settings) => {
             (Box::pin(pushes::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Mirror(settings) => {
+            (Box::pin(mirror::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Soak(settings) => {
             (Box::pin(soak::run(&settings)).await?.into(), settings.common.json)

@@ -10,6 +10,7 @@ mod doctor;
 mod environment;
 mod explain;
 mod fleet;
+mod format;
 mod objects;
 mod operate;
 mod up;
@@ -23,7 +24,6 @@ use clap::{
 };
 use clap_complete::engine::ArgValueCandidates;
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     change::{
@@ -38,6 +38,7 @@ pub(crate) use self::{
     fleet::{
         Authority, AuthorityAction, Backup, Proxies, ProxiesAction, Restore, Tokens, TokensAction,
     },
+    format::Format,
     objects::{Kind, Objects, ObjectsAction},
     operate::{
         Audit, Backends, BackendsAction, Breakers, BreakersAction, Decision, Filter, LogLevel, Out,
@@ -92,8 +93,9 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// How to write data; table unless a context says another
-    #[arg(short, long, global = true, value_name = "FORMAT")]
+    /// How to write data; table unless a context says another. jsonpath=EXPR writes what an
+    /// expression finds in the JSON, one a line
+    #[arg(short, long, global = true, value_name = "FORMAT", value_parser = format::FormatParser)]
     pub(crate) output: Option<Format>,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -141,35 +143,6 @@ impl Arguments {
         let mut arguments = Self::from_arg_matches_mut(&mut matches)?;
         arguments.global.variables = variables;
         Ok(arguments)
-    }
-}
-
-/// How data is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    /// For people
-    Table,
-    /// For people with wide screens
-    Wide,
-    /// For programs; keys are only ever added
-    Json,
-    /// The same keys, as YAML
-    Yaml,
-    /// Names only, one a line
-    Name,
-}
-
-impl Format {
-    /// As it is typed.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Table => "table",
-            Self::Wide => "wide",
-            Self::Json => "json",
-            Self::Yaml => "yaml",
-            Self::Name => "name",
-        }
     }
 }
 

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     let settings = match settings {
         Ok(settings) => settings,
         Err(failure) => {
-            let format = global.output.unwrap_or(Format::Table);
+            let format = global.output.clone().unwrap_or(Format::Table);
             let output = Output::new(global, &environment, format, None);
             return match arguments.command {
                 // It is what should tell what is wrong with contexts.
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    let format = settings.output.value;
+    let format = settings.output.value.clone();
     let output = Output::new(global, &environment, format, settings.protected.clone());
     ended(block_on(commands::run(arguments, &settings, &environment, &output)), &output)
 }

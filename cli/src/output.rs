@@ -111,7 +111,7 @@ impl Output {
 
     /// Whether data is for programs: nothing but the document itself goes to standard output.
     pub(crate) const fn is_structured(&self) -> bool {
-        matches!(self.format, Format::Json | Format::Yaml)
+        matches!(self.format, Format::Json | Format::Yaml | Format::JsonPath(_))
     }
 
     /// Writes data as it is; a line end is added if it has none.
@@ -161,17 +161,21 @@ impl Output {
         match self.format {
             Format::Table | Format::Wide => Ok(table(value)),
             Format::Name => Ok(names(value).into_iter().map(|name| name + "\n").collect()),
-            Format::Json | Format::Yaml => self.text(value),
+            Format::Json | Format::Yaml | Format::JsonPath(_) => self.text(value),
         }
     }
 
-    /// Writes a value whole, as YAML if that is asked for and as JSON otherwise.
+    /// Writes a value whole, as YAML if that is asked for and as JSON otherwise; or what an
+    /// expression finds in it.
     pub(crate) fn structured<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
         self.data(&self.text(value)?)
     }
 
     fn text<T: Serialize>(&self, value: &T) -> Result<String, Failure> {
-        let text = match (self.format, self.is_stream) {
+        let text = match (&self.format, self.is_stream) {
+            (Format::JsonPath(query), _) => serde_json::to_value(value)
+                .map(|value| query.find(&value))
+                .map_err(|error| error.to_string()),
             (Format::Yaml, is_stream) => serde_saphyr::to_string(value)
                 .map(|text| if is_stream { format!("---\n{text}") } else { text })
                 .map_err(|error| error.to_string()),

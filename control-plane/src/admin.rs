@@ -69,7 +69,7 @@ pub struct Admin {
     /// What is wrong with them on the disk.
     pub scrubbed: scrub::Fault,
     /// What operators did.
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// Who failed to say who they are.
     pub throttle: Mutex<Throttle>,
     /// How much the control plane logs.

@@ -82,7 +82,7 @@ pub fn run(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
 struct Kept {
     stores: Stores,
     configuration: Arc<dyn Store>,
-    audit: Audit,
+    audit: Arc<Audit>,
     ledger: Arc<Ledger>,
 }
 
@@ -110,7 +110,8 @@ async fn keep(settings: &Settings) -> anyhow::Result<Kept> {
     let ledger = Arc::new(ledger.await.with_context(|| {
         format!("could not read the identity store with the key in {}", key_file.display())
     })?);
-    let (configuration, audit) = (seal(&stores.configuration), Audit::new(seal(&stores.audit)));
+    let configuration = seal(&stores.configuration);
+    let audit = Arc::new(Audit::new(seal(&stores.audit)));
     Ok(Kept { stores, configuration, audit, ledger })
 }
 
@@ -194,12 +195,13 @@ async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
         fault: Arc::clone(&fault),
     };
     let pipeline = tokio::spawn(pipeline.run(stop.clone()));
-    tokio::spawn(keeper::run(Arc::clone(&store), stop.clone()));
+    tokio::spawn(keeper::run(Arc::clone(&store), Arc::clone(&audit), stop.clone()));
     let driver = Driver {
         store: Arc::clone(&store),
         cache: Arc::clone(&cache),
         reports: Arc::clone(&reports),
         metrics: Arc::clone(&metrics),
+        audit: Arc::clone(&audit),
     };
     tokio::spawn(driver.run(stop.clone()));
     let scrubbed = scrub::Fault::default();

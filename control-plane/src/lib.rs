@@ -12,6 +12,7 @@ pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod backup;
+pub mod checked;
 pub mod config_file;
 pub mod decisions;
 pub mod deployments;

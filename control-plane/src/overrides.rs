@@ -9,7 +9,7 @@
 
 pub mod keeper;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use lb_model::{
@@ -91,6 +91,24 @@ impl Override {
     }
 }
 
+/// What ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// About which backend.
+    pub backend: String,
+    /// What it is now: disabled after a drain, enabled after an override.
+    pub state: AdminState,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.state {
+            AdminState::Enabled => write!(f, "the override of {} ended", self.backend),
+            _ => write!(f, "{} was drained and is disabled", self.backend),
+        }
+    }
+}
+
 impl Overrides {
     /// Those of a version.
     ///
@@ -108,7 +126,10 @@ impl Overrides {
     /// changes nothing.
     pub fn merge(&self, config: &mut Config) {
         for (name, decided) in &self.0 {
-            if let Some(backend) = config.backends.get_mut(name.as_str()) {
+            // Asked first: writing copies the map.
+            if config.backends.contains_key(name.as_str())
+                && let Some(backend) = config.backends.get_mut(name.as_str())
+            {
                 Arc::make_mut(backend).admin_state = decided.state();
             }
         }
@@ -134,19 +155,19 @@ impl Overrides {
     }
 
     /// Ends what has ended by `now`, and says what that was.
-    pub fn end(&mut self, now: Timestamp) -> Vec<String> {
+    pub fn end(&mut self, now: Timestamp) -> Vec<End> {
         let mut ended = Vec::new();
         self.0.retain(|name, decided| {
             let stays = decided.expires.is_none_or(|expires| expires > now);
             if !stays {
-                ended.push(format!("the override of {name} ended"));
+                ended.push(End { backend: name.clone(), state: AdminState::Enabled });
             }
             stays
         });
         for (name, decided) in &mut self.0 {
             if decided.drain_until.is_some_and(|until| until <= now) {
                 decided.drain_until = None;
-                ended.push(format!("{name} was drained and is disabled"));
+                ended.push(End { backend: name.clone(), state: AdminState::Disabled });
             }
         }
         ended
@@ -253,10 +274,13 @@ routes:
         ]);
         assert_eq!(all.next_end(), Some(at(10)));
         assert!(all.end(at(9)).is_empty());
-        assert_eq!(all.end(at(10)), ["a was drained and is disabled"]);
+        let end = |all: &mut Overrides, now| {
+            all.end(at(now)).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(end(&mut all, 10), ["a was drained and is disabled"]);
         assert_eq!((all.0["a"].state(), all.next_end()), (AdminState::Disabled, Some(at(20))));
         assert_eq!(
-            all.end(at(31)),
+            end(&mut all, 31),
             ["the override of a ended", "the override of b ended"],
             "what was missed is made up for"
         );

@@ -1,8 +1,10 @@
 //! From the store to the snapshot that proxies run.
 //!
 //! Every commit wakes the pipeline; it reads the bundle of the newest version, parses it, puts in
-//! what was decided beside it, and hands the snapshot to the cache. Commits that arrive meanwhile
-//! merge: only the newest is built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
+//! what was decided beside it, and hands the snapshot to the cache. It goes on from the release
+//! before: what did not change is not encoded again. Commits that arrive meanwhile merge: only the
+//! newest is built. A bundle that does not parse, which only an upgrade can bring about, changes
+//! nothing.
 
 use std::{
     collections::BTreeSet,
@@ -15,6 +17,7 @@ use lb_store::{Key, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    checked::Checked,
     decisions::Decisions,
     deployments,
     metrics::Metrics,
@@ -119,8 +122,8 @@ pub async fn build(
     cache: &Arc<SnapshotCache>,
 ) -> Result<Release, BuildError> {
     let failed = |source| BuildError::Store { version, source };
-    let bundle = bundle_at(store, version).await.map_err(failed)?;
-    let bundle = bundle.ok_or(BuildError::Bundle { version })?;
+    let stored = store.get_at(version, &Key::config()).await.map_err(failed)?;
+    let stored = stored.ok_or(BuildError::Bundle { version })?;
     let decisions = Decisions::at(store, version)
         .await
         .map_err(|source| BuildError::Overrides { version, source })?;
@@ -129,25 +132,27 @@ pub async fn build(
     let hash_key = HashKey(store.lineage().hash_key);
     let cache = Arc::clone(cache);
     let built = tokio::task::spawn_blocking(move || {
-        let content = bundle.content_hash();
-        let config = if let Some(config) = cache.remembered(content) {
-            config
+        let checked = if let Some(checked) = cache.checked.find(&stored) {
+            checked
         } else {
+            let bundle: Bundle =
+                serde_json::from_slice(&stored).map_err(|_| BuildError::Bundle { version })?;
             let now = Timestamp::now().as_second();
-            let parsed = Config::parse(&bundle, now).map_err(|found| {
+            let (checked, _) = Checked::read(&bundle, now, &hash_key.0).map_err(|found| {
                 let first = found.iter().next().map(ToString::to_string).unwrap_or_default();
                 BuildError::Invalid { version, first }
             })?;
-            let config = Arc::new(parsed.config);
-            cache.remember(content, Arc::clone(&config));
-            config
+            cache.checked.remember(&stored, checked.clone());
+            checked
         };
-        let mut config = Config::clone(&config);
+        let mut config = Config::clone(&checked.config);
         let configured = deployments::configured(&config);
         decisions.merge(&mut config);
-        let config = Arc::new(config);
-        let release = Release::new(lineage, version, config, hash_key, record.time)
-            .with_decisions(decisions, configured);
+        let release = match cache.newest() {
+            Some(before) => Release::following(&before, version, config, record.time),
+            None => Release::new(lineage, version, Arc::new(config), hash_key, record.time),
+        };
+        let release = release.with_decisions(decisions, configured);
         // At a start nobody has come yet, and most fleets have one audience.
         let nobody = audiences.is_empty().then(Labels::default);
         for labels in audiences.iter().chain(&nobody) {

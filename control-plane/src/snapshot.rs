@@ -19,6 +19,7 @@ use lb_model::{
 use tokio::sync::watch;
 
 use crate::{
+    checked::CheckedBundles,
     decisions::Decisions,
     deployments::{Configured, Deployments},
     overrides::Overrides,
@@ -66,7 +67,31 @@ impl Release {
         hash_key: HashKey,
         committed_at: Timestamp,
     ) -> Self {
-        let whole = Arc::new(wire::encode(&config, hash_key));
+        let whole = wire::encode(&config, hash_key);
+        Self::of(lineage, version, config, whole, committed_at)
+    }
+
+    /// The version after `before`, of the same lineage. Encodes what differs between the two.
+    pub fn following(
+        before: &Self,
+        version: Version,
+        mut config: Config,
+        committed_at: Timestamp,
+    ) -> Self {
+        config.share(&before.config);
+        let whole = wire::encode_from(&config, (&before.config, &before.whole));
+        let lineage = Arc::clone(&before.lineage);
+        Self::of(lineage, version, Arc::new(config), whole, committed_at)
+    }
+
+    fn of(
+        lineage: Arc<str>,
+        version: Version,
+        config: Arc<Config>,
+        whole: ResourceSet,
+        committed_at: Timestamp,
+    ) -> Self {
+        let whole = Arc::new(whole);
         let placing = config.placing();
         Self {
             lineage,
@@ -128,7 +153,7 @@ impl Release {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let target = targets.entry(deciding).or_insert_with_key(|deciding| {
             let share = self.config.for_proxies(deciding);
-            let share = wire::encode_part(&share, (&self.config, &self.whole));
+            let share = wire::encode_from(&share, (&self.config, &self.whole));
             let is_whole = share == *self.whole;
             let resources = if is_whole { Arc::clone(&self.whole) } else { Arc::new(share) };
             let (lineage, version) = (Arc::clone(&self.lineage), self.version);
@@ -175,8 +200,10 @@ impl Target {
         if let Some((_, delta)) = known.iter().find(|(known, _)| *known == ends) {
             return Arc::clone(delta);
         }
-        let inventory = base.map_or_else(Inventory::new, ResourceSet::inventory);
-        let delta = Arc::new(resources.delta_from(&inventory));
+        let delta = Arc::new(match base {
+            Some(base) => resources.delta_from_set(base),
+            None => resources.delta_from(&Inventory::new()),
+        });
         if known.len() == DIFFERENCES {
             known.remove(0);
         }
@@ -195,14 +222,12 @@ struct Known {
     set: Arc<ResourceSet>,
 }
 
-/// What the bundle with this hash of its content means.
-type Checked = ([u8; 32], Arc<Config>);
-
 /// Holds the newest release and wakes whoever waits for it.
 #[derive(Debug)]
 pub struct SnapshotCache {
     newest: watch::Sender<Option<Arc<Release>>>,
-    checked: Mutex<Option<Checked>>,
+    /// The bundles that releases are made of.
+    pub checked: CheckedBundles,
     known: Mutex<VecDeque<Known>>,
 }
 
@@ -210,7 +235,7 @@ impl Default for SnapshotCache {
     fn default() -> Self {
         Self {
             newest: watch::Sender::new(None),
-            checked: Mutex::default(),
+            checked: CheckedBundles::default(),
             known: Mutex::new(VecDeque::new()),
         }
     }
@@ -227,21 +252,6 @@ impl SnapshotCache {
             }
             newer
         });
-    }
-
-    /// Remembers what a bundle means, by the hash of its content: whoever checked it has read it
-    /// whole, and what is committed next is most often the same.
-    pub fn remember(&self, content: [u8; 32], config: Arc<Config>) {
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Some((content, config));
-    }
-
-    /// What the bundle with this hash means, if it was the last to be remembered.
-    pub fn remembered(&self, content: [u8; 32]) -> Option<Arc<Config>> {
-        let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        checked
-            .as_ref()
-            .filter(|(known, _)| *known == content)
-            .map(|(_, config)| Arc::clone(config))
     }
 
     /// Asks every proxy that refused the newest release to try it again.
@@ -394,15 +404,6 @@ mod tests {
         assert!(cache.by_root(own, &labels(&["edge", "eu"])).is_some());
         // Before there were audiences, everybody had the same.
         assert!(cache.by_root(before, &edge).is_some() && cache.by_root(before, &inner).is_some());
-    }
-
-    #[test]
-    fn what_a_bundle_means_is_remembered_by_its_content() {
-        let (cache, config) = (SnapshotCache::default(), Arc::new(Config::default()));
-        assert!(cache.remembered([1; 32]).is_none());
-        cache.remember([1; 32], Arc::clone(&config));
-        assert!(cache.remembered([1; 32]).is_some_and(|known| Arc::ptr_eq(&known, &config)));
-        assert!(cache.remembered([2; 32]).is_none());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Applier {
     /// Whether what serves would survive a restart.
     persisted: bool,
     current: Option<(Arc<ResourceSet>, Arc<Config>)>,
+    /// How much memory what serves is expected to need.
+    needed: u64,
     state: Arc<Mutex<State>>,
     metrics: Arc<ApplyMetrics>,
 }
@@ -53,10 +55,15 @@ pub struct Budget {
 }
 
 impl Budget {
-    fn check(self, set: &ResourceSet) -> Result<(), Vec<v1::ResourceError>> {
-        let needed = budget::estimate(set, self.workers);
+    /// What a version needs, unless that is too much. `known` is another one and what it needs.
+    fn check(
+        self,
+        set: &ResourceSet,
+        known: Option<(&ResourceSet, u64)>,
+    ) -> Result<u64, Vec<v1::ResourceError>> {
+        let needed = budget::estimate(set, known, self.workers);
         if needed <= self.bytes {
-            return Ok(());
+            return Ok(needed);
         }
         let message = format!(
             "the version needs about {} MiB of memory, this proxy gives it {} MiB; raise \
@@ -107,6 +114,7 @@ impl Applier {
             // What a start finds, it found on the disk.
             persisted: true,
             current: None,
+            needed: 0,
             state,
             metrics,
         }
@@ -218,7 +226,8 @@ impl Applier {
         next: &Running,
         validated: impl AsyncFnOnce(),
     ) -> Result<(), Vec<v1::ResourceError>> {
-        self.budget.check(&next.resources)?;
+        let known = self.current.as_ref().map(|(set, _)| (&**set, self.needed));
+        let needed = self.budget.check(&next.resources, known)?;
         let set = Arc::clone(&next.resources);
         let previous = self.current.clone();
         let serving = self.runtime.handle().snapshot();
@@ -246,6 +255,7 @@ impl Applier {
             vec![fault("entry_point", &error.entry_point, ErrorCode::BindFailed, message)]
         })?;
         self.current = Some((Arc::clone(&next.resources), config));
+        self.needed = needed;
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use lb_http::Reason;
-use lb_upstream::{LocalCluster, PerWorker};
+use lb_upstream::{Cluster, LocalCluster, PerWorker};
 use rustls::ServerConfig;
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -148,32 +148,13 @@ pub struct Worker {
 #[derive(Debug)]
 pub struct View {
     snapshot: Arc<CompiledSnapshot>,
-    clusters: Vec<Rc<LocalCluster>>,
+    clusters: Rc<[Rc<LocalCluster>]>,
     mirrors: Vec<Rc<LocalMirror>>,
 }
 
 impl View {
     fn new(snapshot: Arc<CompiledSnapshot>, worker: usize, previous: Option<&Self>) -> Self {
-        let clusters = snapshot
-            .clusters
-            .iter()
-            .map(|cluster| {
-                // Clusters stand in the order of their keys, in every snapshot.
-                let before = previous.and_then(|View { clusters, .. }| {
-                    let at = clusters
-                        .binary_search_by(|local| (**local.cluster().key()).cmp(cluster.key()));
-                    at.ok().map(|at| &clusters[at])
-                });
-                match before {
-                    Some(local) if Arc::ptr_eq(local.cluster(), cluster) => Rc::clone(local),
-                    before => Rc::new(LocalCluster::new(
-                        Arc::clone(cluster),
-                        worker,
-                        before.map(|local| &**local),
-                    )),
-                }
-            })
-            .collect();
+        let clusters = local_clusters(&snapshot, worker, previous);
         let mirrors = local_mirrors(&snapshot, worker, previous);
         Self { snapshot, clusters, mirrors }
     }
@@ -192,6 +173,36 @@ impl View {
     pub fn mirrors(&self) -> &[Rc<LocalMirror>] {
         &self.mirrors
     }
+}
+
+/// Clusters as one worker sees them, with what did not change of the view before.
+fn local_clusters(
+    snapshot: &CompiledSnapshot,
+    worker: usize,
+    previous: Option<&View>,
+) -> Rc<[Rc<LocalCluster>]> {
+    if let Some(View { snapshot: before, clusters, .. }) = previous
+        && Arc::ptr_eq(&before.clusters, &snapshot.clusters)
+    {
+        return Rc::clone(clusters);
+    }
+    let local = |cluster: &Arc<Cluster>| {
+        // Clusters stand in the order of their keys, in every snapshot.
+        let before = previous.and_then(|View { clusters, .. }| {
+            let at =
+                clusters.binary_search_by(|local| (**local.cluster().key()).cmp(cluster.key()));
+            at.ok().map(|at| &clusters[at])
+        });
+        match before {
+            Some(local) if Arc::ptr_eq(local.cluster(), cluster) => Rc::clone(local),
+            before => Rc::new(LocalCluster::new(
+                Arc::clone(cluster),
+                worker,
+                before.map(|local| &**local),
+            )),
+        }
+    };
+    snapshot.clusters.iter().map(local).collect()
 }
 
 /// Mirrors as one worker sees them, with what did not change of the view before.

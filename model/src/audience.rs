@@ -6,7 +6,7 @@
 //! of all.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -32,12 +32,14 @@ impl Config {
     pub fn for_proxies(&self, labels: &Labels) -> Self {
         let entry_points: Objects<_, _> =
             kept(&self.entry_points, |name, _| self.is_run_by(name, labels));
-        let routes: Objects<_, _> = self
-            .routes
-            .iter()
-            .filter_map(|(name, route)| Some((name.clone(), narrowed(route, &entry_points)?)))
-            .collect();
-        let mut used = BTreeSet::new();
+        let routes = if entry_points.is_same(&self.entry_points) {
+            self.routes.clone()
+        } else {
+            let narrowed =
+                |(name, route)| Some((Clone::clone(name), narrowed(route, &entry_points)?));
+            self.routes.iter().filter_map(narrowed).collect()
+        };
+        let mut used = HashSet::new();
         let mut next: Vec<_> = routes.values().map(|route| &route.service).collect();
         while let Some(name) = next.pop() {
             if used.insert(name) {
@@ -46,7 +48,7 @@ impl Config {
         }
         let services = kept(&self.services, |name, _| used.contains(name));
         let of_routes = routes.values().filter_map(|route| route.traffic_management.as_ref());
-        let used: BTreeSet<_> = services
+        let used: HashSet<_> = services
             .values()
             .flat_map(|service| service.members())
             .chain(of_routes.flat_map(|traffic| traffic.canaries()))
@@ -60,10 +62,14 @@ impl Config {
     }
 }
 
+/// Those that are kept; the same map if all of them are.
 fn kept<N: Ord + Clone, T>(
     objects: &Objects<N, T>,
     is_kept: impl Fn(&N, &T) -> bool,
 ) -> Objects<N, T> {
+    if objects.iter().all(|(name, object)| is_kept(name, object)) {
+        return objects.clone();
+    }
     let kept = objects.iter().filter(|(name, object)| is_kept(name, object));
     kept.map(|(name, object)| (name.clone(), Arc::clone(object))).collect()
 }

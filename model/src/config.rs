@@ -9,6 +9,7 @@ mod entry_point;
 mod health_check;
 mod jwt;
 mod middleware;
+mod objects;
 mod policies;
 mod resilience;
 mod route;
@@ -16,13 +17,14 @@ mod service;
 mod traffic_management;
 mod waf;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 pub use certificate::{Certificate, InvalidCertificate, PublicNames};
 pub use entry_point::{EntryPoint, EntryPointTimeouts, KeepAlive, Limits, Tls};
 pub use health_check::{GrpcProbe, HealthCheck, HttpProbe, Probe};
 pub use jwt::{Algorithm, DefaultPolicy, Jwt, Need, PathRule, TokenKey, TokenSource};
 pub use middleware::{Cors, Encoding, Headers, Middleware, RedirectScheme, RetryOn};
+pub use objects::{Changes, Objects};
 pub use policies::{Fail, Grpc, Plugin, Policies, RoutePolicy, ServicePolicy};
 pub use resilience::{Failover, InFlightLimit, OutlierDetection, Overload, Retry, SuccessRate};
 pub use route::{Route, RouteTimeouts};
@@ -40,9 +42,6 @@ use crate::{
     Diagnostics,
     value::{BackendName, CertificateName, EntryPointName, Labels, RouteName, ServiceName},
 };
-
-/// Objects of one kind by name. Shared, so that a new configuration reuses what did not change.
-pub type Objects<N, T> = BTreeMap<N, Arc<T>>;
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,6 +61,18 @@ pub struct Config {
     pub placement: BTreeMap<EntryPointName, Labels>,
     /// What is decided about requests beside their route and does not travel yet.
     pub policies: Policies,
+}
+
+impl Config {
+    /// Takes over from `before` every object that is equal to its own, so that whoever compares
+    /// the two later looks at what differs only.
+    pub fn share(&mut self, before: &Self) {
+        self.entry_points.share(&before.entry_points);
+        self.backends.share(&before.backends);
+        self.services.share(&before.services);
+        self.routes.share(&before.routes);
+        self.certificates.share(&before.certificates);
+    }
 }
 
 /// A configuration and what deserves a second look in it.

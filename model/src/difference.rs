@@ -5,13 +5,16 @@
 //! No secret is shown. What stands for a variable is shown as it was written, because nobody can
 //! know whether its value is a secret.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
     api::{Change, ChangeAction, FieldChange, Origin},
     bundle::Bundle,
     document::Document,
-    layers,
+    layers::{self, Layered},
     yaml::{Entry, Node, Position, Value},
 };
 
@@ -56,6 +59,16 @@ impl Written {
     pub fn read(bundle: &Bundle, key: &[u8; 32]) -> Self {
         let (layered, _) = layers::layered(bundle);
         let (document, _) = Document::of_trees(&layered.trees, bundle);
+        Self::of(bundle, &layered, &document, key)
+    }
+
+    /// What a bundle holds that was read already.
+    pub(crate) fn of(
+        bundle: &Bundle,
+        layered: &Layered,
+        document: &Document,
+        key: &[u8; 32],
+    ) -> Self {
         let place = |position: Position| (position.source, position.line, position.column);
         let files = bundle.index();
         let contents = document.file_references(bundle).into_iter().map(|reference| {
@@ -96,41 +109,70 @@ impl Written {
 
     /// What leads from `self` to `other`, by kind and name of the objects.
     pub fn changes_to(&self, other: &Self) -> Vec<Change> {
-        let (before, after) = (self.objects(), other.objects());
-        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        let none = BTreeMap::new();
         let mut changes = Vec::new();
-        for (rank, name) in names {
-            let key = (*rank, name.clone());
-            let action = match (before.contains_key(&key), after.contains_key(&key)) {
-                (false, _) => ChangeAction::Added,
-                (true, false) => ChangeAction::Removed,
-                (true, true) => ChangeAction::Changed,
+        for object in self.touched(other) {
+            let (before, after) = (self.fields_of(&object), other.fields_of(&object));
+            let action = match (before.is_empty(), after.is_empty()) {
+                (true, _) => ChangeAction::Added,
+                (false, true) => ChangeAction::Removed,
+                (false, false) => ChangeAction::Changed,
             };
-            let (before, after) =
-                (before.get(&key).unwrap_or(&none), after.get(&key).unwrap_or(&none));
-            let fields = fields(before, after);
-            if !fields.is_empty() {
-                let kind = OBJECTS.get(*rank).map_or(SETTING, |(_, kind)| kind);
-                changes.push(Change { kind: kind.to_owned(), name: name.clone(), action, fields });
-            }
+            let fields = fields(&before, &after);
+            let kind = OBJECTS.get(object.rank).map_or(SETTING, |(_, kind)| kind);
+            let name = object.name.to_owned();
+            changes.push(Change { kind: kind.to_owned(), name, action, fields });
         }
         changes
     }
 
-    /// The values by object: the rank of its kind, its name, and the path below it.
-    fn objects(&self) -> BTreeMap<(usize, String), BTreeMap<String, &Leaf>> {
-        let mut objects: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for (path, leaf) in &self.values {
-            let Some((top, rest)) = path.split_first() else { continue };
-            let rank = OBJECTS.iter().position(|(map, _)| map == top);
-            let (rank, name, below) = match (rank, rest.split_first()) {
-                (Some(rank), Some((name, below))) => (rank, name, below),
-                _ => (OBJECTS.len(), top, rest),
+    /// The objects of which a value differs. Both maps are in order, so they are read side by
+    /// side.
+    fn touched<'w>(&'w self, other: &'w Self) -> BTreeSet<Object<'w>> {
+        let mut touched = BTreeSet::new();
+        let (mut before, mut after) =
+            (self.values.iter().peekable(), other.values.iter().peekable());
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (None, None) => return touched,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
             };
-            objects.entry((rank, name.clone())).or_default().insert(below.join("."), leaf);
+            let old = if order.is_le() { before.next() } else { None };
+            let new = if order.is_ge() { after.next() } else { None };
+            if old.map(|(_, leaf)| leaf.hash) != new.map(|(_, leaf)| leaf.hash) {
+                touched.extend(new.or(old).and_then(|(path, _)| Object::of(path)));
+            }
         }
-        objects
+    }
+
+    /// The values of an object, by the path below it.
+    fn fields_of(&self, object: &Object<'_>) -> BTreeMap<String, &Leaf> {
+        let top: Vec<String> = object.path.to_vec();
+        let below = self.values.range(top..).take_while(|(path, _)| path.starts_with(object.path));
+        let own = below.filter(|(path, _)| Object::of(path).as_ref() == Some(object));
+        own.map(|(path, leaf)| (path[object.path.len()..].join("."), leaf)).collect()
+    }
+}
+
+/// What a value belongs to.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Object<'w> {
+    /// The rank of its kind; settings come last.
+    rank: usize,
+    name: &'w str,
+    /// Where it stands.
+    path: &'w [String],
+}
+
+impl<'w> Object<'w> {
+    fn of(path: &'w [String]) -> Option<Self> {
+        let top = path.first()?;
+        let rank = OBJECTS.iter().position(|(map, _)| map == top);
+        Some(match (rank, path.get(1)) {
+            (Some(rank), Some(name)) => Self { rank, name, path: &path[..2] },
+            _ => Self { rank: OBJECTS.len(), name: top, path: &path[..1] },
+        })
     }
 }
 

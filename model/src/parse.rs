@@ -39,7 +39,9 @@ use crate::{
     bundle::Bundle,
     config::{Config, Parsed},
     diagnostic::{Diagnostic, Diagnostics, Severity, code},
+    difference::Written,
     document::{At, Document, Named, Spanned, nearest},
+    layers,
     value::FilePath,
 };
 
@@ -54,6 +56,25 @@ impl Config {
     pub fn parse(bundle: &Bundle, now: i64) -> Result<Parsed, Diagnostics> {
         let (config, found) = read(bundle, now);
         Self::judge(config, found)
+    }
+
+    /// Reads a bundle as [`Config::parse`] does, and gives what was written beside what it means,
+    /// for which the documents would otherwise be read twice. `key` is as in [`Written::read`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub fn parse_written(
+        bundle: &Bundle,
+        now: i64,
+        key: &[u8; 32],
+    ) -> Result<(Parsed, Written), Diagnostics> {
+        let (layered, mut found) = layers::layered(bundle);
+        let (document, faults) = Document::of_trees(&layered.trees, bundle);
+        found.extend(faults);
+        let (config, found) = understood(&document, bundle, found, now);
+        let parsed = Self::judge(config, found)?;
+        Ok((parsed, Written::of(bundle, &layered, &document, key)))
     }
 
     /// Reads a bundle as [`Config::parse`] does, and only warns of what this version does not
@@ -80,6 +101,16 @@ impl Config {
 /// What could be made of a bundle, and everything there is to say about it.
 fn read(bundle: &Bundle, now: i64) -> (Config, Diagnostics) {
     let (document, found) = Document::read(bundle);
+    understood(&document, bundle, found, now)
+}
+
+/// What could be made of a document, and what was found before and on the way.
+fn understood(
+    document: &Document,
+    bundle: &Bundle,
+    found: Diagnostics,
+    now: i64,
+) -> (Config, Diagnostics) {
     let mut faults = Faults {
         bundle,
         files: bundle.index(),
@@ -88,7 +119,7 @@ fn read(bundle: &Bundle, now: i64) -> (Config, Diagnostics) {
         path: Vec::new(),
         suggestions: SUGGESTIONS,
     };
-    let config = faults.config(&document);
+    let config = faults.config(document);
     (config, faults.found)
 }
 

@@ -11,7 +11,7 @@ mod read;
 mod resilience;
 mod traffic_management;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lb_proto::v1;
@@ -19,8 +19,8 @@ use prost::Message;
 
 pub use self::decode::InvalidResource;
 use crate::{
-    config::{AdminState, Config, Objects},
-    resource::{HashKey, Resource, ResourceKey, ResourceKind, ResourceSet},
+    config::{AdminState, Changes, Config},
+    resource::{Delta, HashKey, Resource, ResourceKey, ResourceKind, ResourceSet},
     value::{BackendName, CertificateName, EntryPointName, RouteName, ServiceName},
 };
 
@@ -30,70 +30,70 @@ pub const SCHEMA: u32 = 1;
 /// The resources of a configuration. Its placement is none of them: whoever gets an entry point
 /// runs it.
 pub fn encode(config: &Config, hash_key: HashKey) -> ResourceSet {
-    resources(config, hash_key, None)
+    encode_from(config, (&Config::default(), &ResourceSet::empty(hash_key)))
 }
 
-/// The resources of a part of a configuration that is encoded already. What is the same object in
-/// both is the same resource, with one body in memory.
-pub fn encode_part(part: &Config, whole: (&Config, &ResourceSet)) -> ResourceSet {
-    resources(part, *whole.1.hash_key(), Some(whole))
+/// The resources of a configuration, made from those of another one, of which it is a part or a
+/// successor. An object that is the same one in memory in both is neither encoded nor hashed
+/// again.
+pub fn encode_from(config: &Config, (known, set): (&Config, &ResourceSet)) -> ResourceSet {
+    let mut changed = Changed { delta: Delta::default(), hash_key: set.hash_key() };
+    changed.add(
+        ResourceKind::Certificate,
+        config.certificates.changes(&known.certificates),
+        CertificateName::to_arc,
+        |object| encode::certificate(object).encode_to_vec(),
+    );
+    changed.add(
+        ResourceKind::EntryPoint,
+        config.entry_points.changes(&known.entry_points),
+        EntryPointName::to_arc,
+        |object| encode::entry_point(object).encode_to_vec(),
+    );
+    changed.add(
+        ResourceKind::Backend,
+        config.backends.changes(&known.backends),
+        BackendName::to_arc,
+        |object| encode::backend(object).encode_to_vec(),
+    );
+    changed.add(
+        ResourceKind::Service,
+        config.services.changes(&known.services),
+        ServiceName::to_arc,
+        |object| encode::service(object).encode_to_vec(),
+    );
+    changed.add(
+        ResourceKind::Route,
+        config.routes.changes(&known.routes),
+        RouteName::to_arc,
+        |object| encode::route(object).encode_to_vec(),
+    );
+    set.with(changed.delta)
 }
 
-fn resources(
-    config: &Config,
-    hash_key: HashKey,
-    whole: Option<(&Config, &ResourceSet)>,
-) -> ResourceSet {
-    let mut resources =
-        Resources { made: BTreeMap::new(), hash_key, known: whole.map(|(_, set)| set) };
-    let whole = whole.map(|(config, _)| config);
-    let objects = (&config.certificates, whole.map(|whole| &whole.certificates));
-    resources.add(ResourceKind::Certificate, objects, CertificateName::to_arc, |object| {
-        encode::certificate(object).encode_to_vec()
-    });
-    let objects = (&config.entry_points, whole.map(|whole| &whole.entry_points));
-    resources.add(ResourceKind::EntryPoint, objects, EntryPointName::to_arc, |object| {
-        encode::entry_point(object).encode_to_vec()
-    });
-    let objects = (&config.backends, whole.map(|whole| &whole.backends));
-    resources.add(ResourceKind::Backend, objects, BackendName::to_arc, |object| {
-        encode::backend(object).encode_to_vec()
-    });
-    let objects = (&config.services, whole.map(|whole| &whole.services));
-    resources.add(ResourceKind::Service, objects, ServiceName::to_arc, |object| {
-        encode::service(object).encode_to_vec()
-    });
-    let objects = (&config.routes, whole.map(|whole| &whole.routes));
-    resources.add(ResourceKind::Route, objects, RouteName::to_arc, |object| {
-        encode::route(object).encode_to_vec()
-    });
-    ResourceSet::new(hash_key, resources.made)
+/// What differs between two configurations, as resources.
+struct Changed<'a> {
+    delta: Delta,
+    hash_key: &'a HashKey,
 }
 
-struct Resources<'a> {
-    made: BTreeMap<ResourceKey, Resource>,
-    hash_key: HashKey,
-    known: Option<&'a ResourceSet>,
-}
-
-impl Resources<'_> {
-    /// Encodes objects, or takes over what `whole` has of them.
+impl Changed<'_> {
     fn add<N: Ord, T>(
         &mut self,
         kind: ResourceKind,
-        (objects, whole): (&Objects<N, T>, Option<&Objects<N, T>>),
+        changes: Changes<'_, N, T>,
         name_of: impl Fn(&N) -> Arc<str>,
         encode: impl Fn(&T) -> Vec<u8>,
     ) {
-        for (name, object) in objects {
+        for (name, _, object) in changes {
             let key = ResourceKey { kind, name: name_of(name) };
-            let same = whole.and_then(|whole| whole.get(name));
-            let known = self.known.filter(|_| same.is_some_and(|same| Arc::ptr_eq(same, object)));
-            let known = known.and_then(|set| set.get(&key)).cloned();
-            let resource = known.unwrap_or_else(|| {
-                Resource::new(&key, Bytes::from(encode(object)), &self.hash_key)
-            });
-            self.made.insert(key, resource);
+            match object {
+                Some(object) => {
+                    let resource = Resource::new(&key, Bytes::from(encode(object)), self.hash_key);
+                    self.delta.upsert.push((key, resource));
+                }
+                None => self.delta.remove.push(key),
+            }
         }
     }
 }
@@ -117,10 +117,7 @@ pub fn decode(
     set: &ResourceSet,
     previous: Option<(&ResourceSet, &Config)>,
 ) -> Result<Config, Vec<InvalidResource>> {
-    let mut decoder = decode::Decoder { set, previous, config: Config::default(), found: vec![] };
-    decoder.objects();
-    decoder.references();
-    if decoder.found.is_empty() { Ok(decoder.config) } else { Err(decoder.found) }
+    decode::Decoder::new(set, previous).config()
 }
 
 #[cfg(test)]

@@ -119,7 +119,12 @@ impl World {
         let config = Arc::clone(self.history.last().unwrap());
         let committed_at = "2026-01-01T00:00:00Z".parse().unwrap();
         let version = Version(self.history.len() as u64);
-        Release::new("L".into(), version, config, KEY, committed_at)
+        match self.cache.newest() {
+            Some(before) => {
+                Release::following(&before, version, Config::clone(&config), committed_at)
+            }
+            None => Release::new("L".into(), version, config, KEY, committed_at),
+        }
     }
 
     fn announce(&mut self) {
@@ -333,6 +338,31 @@ proptest! {
         let sent = world.pushed_bytes;
         world.settle();
         prop_assert_eq!(world.pushed_bytes, sent);
+    }
+
+    #[test]
+    fn what_goes_on_from_a_version_is_what_is_made_without_it(
+        versions in proptest::collection::vec(document::drawn(), 2..5),
+        labels in document::labels(),
+    ) {
+        let at = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut known: Option<(Arc<ResourceSet>, Config, Release)> = None;
+        for (number, drawn) in (1..).zip(versions) {
+            let config = drawn.config();
+            let full = share(&config, &labels);
+            let before = known.take();
+            let release = match &before {
+                Some((_, _, before)) => Release::following(before, Version(number), config, at),
+                None => Release::new("L".into(), Version(number), Arc::new(config), KEY, at),
+            };
+            let set = Arc::clone(&release.target(&labels).snapshot.resources);
+            prop_assert_eq!(set.root(), full.root());
+            prop_assert!(set.iter().eq(full.iter()));
+            let previous = before.as_ref().map(|(set, config, _)| (&**set, config));
+            let decoded = wire::decode(&set, previous).unwrap();
+            prop_assert_eq!(&decoded, &wire::decode(&full, None).unwrap());
+            known = Some((set, decoded, release));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use lb_model::{
@@ -369,7 +370,7 @@ fn service(service: &Service) -> Value {
             ("panic_threshold", unusual(panic_threshold, &Percentage::ZERO)),
             ("outlier_detection", outlier_detection.as_ref().map(debug)),
             ("retry", retry.as_ref().map(debug)),
-            ("traffic_management", unusual(traffic_management, &Default::default())),
+            ("traffic_management", unusual(traffic_management, &Arc::default())),
             ("max_connections", unusual(max_connections, &usual.max_connections)),
             ("max_pending_requests", unusual(max_pending_requests, &usual.max_pending_requests)),
             ("queue_timeout", unusual(queue_timeout, &usual.queue_timeout)),

@@ -219,6 +219,18 @@ async fn a_drain_and_an_override_end_by_themselves_also_while_nobody_is_there() 
     let authors: Vec<_> =
         history["versions"].as_array().unwrap().iter().map(|v| v["author"].clone()).collect();
     assert_eq!(authors, ["expiry", "expiry"]);
+    eventually("both ends are in the audit log", async || {
+        let audit = cluster.control_plane().get("/api/v1/audit?limit=2").await;
+        let text = |key: &str| {
+            let entries = audit["entries"].as_array().unwrap().iter();
+            entries.map(|entry| entry[key].to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let (who, paths) = (text("who"), text("path"));
+        let wanted = "\"/admin/backends/web0/enable\" \"/admin/backends/web0/disable\"";
+        let is_there = who == "\"expiry\" \"expiry\"" && paths == wanted;
+        if is_there { Ok(()) } else { Err(format!("{audit}")) }
+    })
+    .await;
 
     // What ends while the control plane is away ends when it comes back.
     decide(&mut cluster, "web0/disable?for=200ms&wait=true").await;

@@ -86,7 +86,7 @@ fn set(
     if let Some(path) = global.token_file.as_deref().filter(|_| flag("token_file")) {
         new.token_file = Some(whole(path)?);
     }
-    new.output = global.output.or(new.output);
+    new.output = global.output.clone().or(new.output);
     new.protected = protected.unwrap_or(new.protected);
     for path in [&new.ca, &new.token_file].into_iter().flatten() {
         if path.is_absolute() && !path.exists() {
@@ -219,7 +219,7 @@ fn holding(contexts: &Contexts, settings: &Settings) -> View {
                 token,
                 &or_default(settings.token.as_ref().map(|token| &token.origin)),
             ),
-            setting("output", Some(output.value.name().to_owned()), &output.origin),
+            setting("output", Some(output.value.to_string()), &output.origin),
             setting("protected", Some(protected.is_some().to_string()), &protection),
         ],
     }
@@ -241,7 +241,7 @@ fn kept(name: &str, contexts: &Contexts) -> Result<View, Failure> {
             setting("token", path(token_file.clone()), &from(token_file.is_some())),
             setting(
                 "output",
-                Some(output.unwrap_or(args::Format::Table).name().to_owned()),
+                Some(output.as_ref().unwrap_or(&args::Format::Table).to_string()),
                 &from(output.is_some()),
             ),
             setting("protected", Some(protected.to_string()), &from(protected)),

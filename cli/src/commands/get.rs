@@ -12,8 +12,8 @@ use crate::{
 /// Fetches and writes.
 pub(crate) async fn run(client: &Client, output: &Output) -> Result<Exit, Failure> {
     let view = client.config().await?;
-    match output.format {
-        Format::Json => output.structured(&view)?,
+    match &output.format {
+        Format::Json | Format::JsonPath(_) => output.structured(&view)?,
         Format::Name => {
             output
                 .data(&view.documents.iter().map(|d| d.name.clone() + "\n").collect::<String>())?;

@@ -161,10 +161,10 @@ impl Settings {
                 .map(|path| Sourced::new(Token::File(path), origin.clone())),
             (None, None, None) => None,
         };
-        let output = match (global.output, &found) {
-            (Some(format), _) => Sourced::new(format, Origin::Flag("--output")),
+        let output = match (&global.output, &found) {
+            (Some(format), _) => Sourced::new(format.clone(), Origin::Flag("--output")),
             (None, Some((name, context))) if context.output.is_some() => {
-                let format = context.output.unwrap_or(Format::Table);
+                let format = context.output.clone().unwrap_or(Format::Table);
                 Sourced::new(format, Origin::Context(name.clone()))
             }
             (None, _) => Sourced::new(Format::Table, Origin::Default),

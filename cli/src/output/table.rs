@@ -80,7 +80,7 @@ pub(crate) mod tests {
     pub(crate) fn output(flags: &[&str]) -> Output {
         let line = [&["lbctl", "status"], flags].concat();
         let global = Arguments::read(line).unwrap().global;
-        let format = global.output.unwrap_or(Format::Table);
+        let format = global.output.clone().unwrap_or(Format::Table);
         let output = Output::new(&global, &Environment::default(), format, None);
         Output { color: flags.contains(&"always"), on_terminal: false, ..output }
     }

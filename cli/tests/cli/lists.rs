@@ -107,6 +107,23 @@ fn every_list_is_there_for_people_and_programs() {
 }
 
 #[test]
+fn an_expression_picks_out_of_the_json() {
+    let found = |command: &str, path: &str| ask(&[command, "-o", &format!("jsonpath={path}")]).0;
+    assert_eq!(found("proxies", "{.proxies[*].id}"), "a\nb\n");
+    assert_eq!(found("proxies", "$.proxies[?@.state=='rejected'].id"), "b\n");
+    assert_eq!(found("backends", ".backends[0].weight"), "1\n");
+    assert_eq!(found("status", "health.status"), "degraded\n");
+    assert_eq!(found("get", ".documents[0].text"), "backends: {}\n\n");
+    assert_eq!(found("history", ".nothing"), "");
+    let (code, stdout, stderr) = run(&["proxies", "-o", "jsonpath={.proxies[}"]);
+    assert_eq!((code, stdout.as_str()), (64, ""));
+    assert!(
+        stderr.contains("is not a JSONPath") && stderr.contains("{.proxies[*].id}"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn the_text_of_a_configuration_is_data_and_its_version_is_not() {
     let (stdout, stderr) = ask(&["get"]);
     assert_eq!((stdout.as_str(), stderr.as_str()), ("backends: {}\n", "# version 42\n"));

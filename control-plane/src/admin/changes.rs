@@ -1,5 +1,7 @@
 //! What a change would do, and what earlier ones did.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Bytes,
@@ -11,10 +13,11 @@ use axum::{
 };
 use jiff::Timestamp;
 use lb_model::{
-    Bundle, Parsed, Version,
+    Bundle, Version,
     api::{Change, Diff, OriginList, Plan},
     difference::Written,
 };
+use lb_store::Key;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -24,7 +27,7 @@ use super::{
     error::ApiError,
     versions::{bundle_of, number},
 };
-use crate::decisions::Decisions;
+use crate::{checked::Checked, decisions::Decisions};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -66,14 +69,17 @@ pub(super) async fn plan(
     let candidate = read_body(&headers, body)?;
     let current = admin.store.head().await?;
     let base = query.base.unwrap_or(current);
-    let known = content(&admin, base).await?;
-    let (candidate, Parsed { config, warnings }) = validated(candidate).await?;
-    let changed = known.content_hash() != candidate.content_hash();
+    // A version that cannot be read is said to be one.
+    content(&admin, base).await?;
+    let standing = standing(&admin, base).await?;
+    let (_, candidate, warnings) = validated(&admin, candidate).await?;
+    let changed = standing.content != candidate.content;
     let decided = decisions(&admin, current).await?;
     let overrides = decided.overrides.0.iter();
-    let overrides = overrides.map(|(name, decided)| decided.view(name, &config)).collect();
-    let deployments = decided.lasting(&config, Timestamp::now());
-    let (_, changes) = between(&admin, known, candidate).await?;
+    let overrides =
+        overrides.map(|(name, decided)| decided.view(name, &candidate.config)).collect();
+    let deployments = decided.lasting(&candidate.config, Timestamp::now());
+    let changes = standing.changes_to(&candidate.written).await?;
     let connected_proxies = admin.registry.counts(current).connected;
     Ok(Json(Plan {
         base,
@@ -138,16 +144,38 @@ pub(super) async fn sources(State(admin): State<Shared>) -> Result<Json<OriginLi
     Ok(Json(OriginList { version, values }))
 }
 
-/// What leads from one bundle to another; gives the other back.
-pub(super) async fn between(
-    admin: &Admin,
-    before: Bundle,
-    after: Bundle,
-) -> Result<(Bundle, Vec<Change>), ApiError> {
-    let key = admin.store.lineage().hash_key;
+/// What a version says.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// The hash of its content.
+    pub(super) content: [u8; 32],
+    written: Arc<Written>,
+}
+
+impl Standing {
+    /// What leads from here to what was written.
+    pub(super) async fn changes_to(&self, written: &Arc<Written>) -> Result<Vec<Change>, ApiError> {
+        let (before, after) = (Arc::clone(&self.written), Arc::clone(written));
+        blocking(move || before.changes_to(&after)).await
+    }
+}
+
+/// What a version says; nothing, if it says what cannot be read. A bundle that was read to be
+/// checked is not read again.
+pub(super) async fn standing(admin: &Admin, version: Version) -> Result<Standing, ApiError> {
+    let stored = admin.store.get_at(version, &Key::config()).await?;
+    let Some(stored) = stored else {
+        let content = Bundle::default().content_hash();
+        return Ok(Standing { content, ..Standing::default() });
+    };
+    let (cache, key) = (Arc::clone(&admin.cache), admin.store.lineage().hash_key);
     blocking(move || {
-        let changes = Written::read(&before, &key).changes_to(&Written::read(&after, &key));
-        (after, changes)
+        if let Some(Checked { content, written, .. }) = cache.checked.find(&stored) {
+            return Standing { content, written };
+        }
+        let bundle: Bundle = serde_json::from_slice(&stored).unwrap_or_default();
+        let written = Arc::new(Written::read(&bundle, &key));
+        Standing { content: bundle.content_hash(), written }
     })
     .await
 }

@@ -1,7 +1,5 @@
 //! `GET` and `PUT /api/v1/config`.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     body::Bytes,
@@ -14,7 +12,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use lb_model::{
-    Bundle, Config, Parsed, Version,
+    Bundle, Diagnostics, Version,
     api::{BUNDLE_TYPE, Committed, ConfigView, FileView, SettingView, YAML_TYPE},
     bundle::Source,
     resource::Digest,
@@ -24,7 +22,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Admin, Shared, access::Caller, changes, error::ApiError, versions::commit_view};
-use crate::pipeline::bundle_at;
+use crate::{checked::Checked, pipeline::bundle_at};
 
 /// The name of a document that came without one.
 const UNNAMED: &str = "lb.yaml";
@@ -160,7 +158,6 @@ pub(super) async fn change(
     precondition: Precondition,
     query: ChangeQuery,
 ) -> Result<Committed, ApiError> {
-    let now = Timestamp::now();
     let head = admin.store.head().await?;
     let expected = match precondition {
         Precondition::Version(version) => version,
@@ -169,12 +166,11 @@ pub(super) async fn change(
     if expected != head {
         return Err(lb_store::StoreError::Conflict { expected, head }.into());
     }
-    let current = bundle_at(&*admin.store, head).await?;
-    let (bundle, Parsed { warnings, config }) = validated(bundle).await?;
+    let current = changes::standing(admin, head).await?;
+    let (bundle, checked, warnings) = validated(admin, bundle).await?;
     let connected_proxies = admin.registry.counts(head).connected;
-    let current = current.unwrap_or_default();
-    let same = current.content_hash() == bundle.content_hash();
-    let (bundle, changes) = changes::between(admin, current, bundle).await?;
+    let same = current.content == checked.content;
+    let changes = current.changes_to(&checked.written).await?;
     if same || query.dry_run {
         if same && !query.dry_run {
             // Applying the same again is how an operator asks those who refused to try again.
@@ -188,13 +184,13 @@ pub(super) async fn change(
             connected_proxies,
         });
     }
-    admin.cache.remember(bundle.content_hash(), Arc::new(config));
     let bytes =
         serde_json::to_vec(&bundle).map_err(|error| ApiError::internal(error.to_string()))?;
+    admin.cache.checked.remember(&bytes, checked);
     let commit = Commit {
         author: query.author,
         reason: text(query.reason, ""),
-        time: now,
+        time: Timestamp::now(),
         puts: vec![(Key::config(), bytes.into())],
         removes: vec![],
     };
@@ -203,16 +199,21 @@ pub(super) async fn change(
     Ok(Committed { version: record.version, changed: true, warnings, changes, connected_proxies })
 }
 
-/// A bundle that is valid, and what deserves a second look in it.
-pub(super) async fn validated(bundle: Bundle) -> Result<(Bundle, Parsed), ApiError> {
+/// A bundle that is valid, what it says, and what deserves a second look in it.
+pub(super) async fn validated(
+    admin: &Admin,
+    bundle: Bundle,
+) -> Result<(Bundle, Checked, Diagnostics), ApiError> {
+    let key = admin.store.lineage().hash_key;
     let parse = move || {
-        let parsed = Config::parse(&bundle, Timestamp::now().as_second());
-        (parsed, bundle)
+        let read = Checked::read(&bundle, Timestamp::now().as_second(), &key);
+        (read, bundle)
     };
-    let (parsed, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
+    let (read, bundle) = tokio::task::spawn_blocking(parse).await.map_err(|_| {
         ApiError::internal("validation ended without an answer; nothing was changed")
     })?;
-    Ok((bundle, parsed.map_err(ApiError::invalid)?))
+    let (checked, warnings) = read.map_err(ApiError::invalid)?;
+    Ok((bundle, checked, warnings))
 }
 
 impl ChangeQuery {

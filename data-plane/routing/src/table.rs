@@ -1,11 +1,14 @@
 //! The routes in the order they are asked, and the index that shortens the asking.
+//!
+//! The next table begins with this one: what did not change is shared, so that one route among ten
+//! thousand costs what its hosts do.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use lb_model::rule::{Expr, Rule};
 
 use crate::condition::alternatives;
-use crate::index::{Index, Rank};
+use crate::index::{Index, Listed, Rank};
 use crate::matcher::first_failure;
 use crate::request::{HostBuffer, RequestHead, Seen};
 
@@ -27,10 +30,14 @@ pub struct RouteEntry<T> {
 /// Immutable once built; share it and replace it as a whole.
 #[derive(Debug)]
 pub struct RouteTable<T> {
-    /// By priority, higher first, then by name; the place of a route is its rank.
-    routes: Vec<RouteEntry<T>>,
-    index: Index,
+    /// By priority, higher first, then by name, and so by rank.
+    routes: Vec<Listed<T>>,
+    index: Index<T>,
 }
+
+/// Between the ranks of two routes when a table is built: that much room halves with each route
+/// that is put in between later, and a table without room is built anew.
+const ROOM: Rank = 1 << 32;
 
 /// What one route says to a request.
 #[derive(Debug, PartialEq)]
@@ -52,15 +59,70 @@ impl<T> RouteTable<T> {
     ///
     /// Among routes of equal priority and name the one given first goes first.
     pub fn build(routes: impl IntoIterator<Item = RouteEntry<T>>) -> Self {
-        let mut routes: Vec<RouteEntry<T>> = routes.into_iter().collect();
-        routes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        let mut routes: Vec<_> = routes.into_iter().map(Arc::new).collect();
+        routes.sort_by(|a, b| order(a, (b.priority, &b.name)));
+        Self::of_sorted(routes)
+    }
+
+    fn of_sorted(routes: Vec<Arc<RouteEntry<T>>>) -> Self {
+        let ranks = (1..).map(|place: Rank| place * ROOM);
+        let routes: Vec<_> =
+            ranks.zip(routes).map(|(rank, route)| Listed { rank, route }).collect();
         let mut index = Index::default();
-        for (rank, route) in routes.iter().enumerate() {
-            for condition in alternatives(route.rule.expr()) {
-                index.insert(condition, rank as Rank);
+        for listed in &routes {
+            for condition in alternatives(listed.route.rule.expr()) {
+                index.insert(condition, listed);
             }
         }
         Self { routes, index }
+    }
+
+    /// The table without the routes that `gone` names by priority and name, and with new ones. It
+    /// is the one that [`RouteTable::build`] makes of the routes that are left, of which no two
+    /// may have the same priority and name.
+    #[must_use]
+    pub fn with(&self, gone: &[(i64, Arc<str>)], new: Vec<RouteEntry<T>>) -> Self {
+        let mut next = Self { routes: self.routes.clone(), index: self.index.clone() };
+        for (priority, name) in gone {
+            if let Ok(place) = next.place(*priority, name) {
+                let listed = next.routes.remove(place);
+                for condition in alternatives(listed.route.rule.expr()) {
+                    next.index.remove(condition, listed.rank);
+                }
+            }
+        }
+        let mut has_room = true;
+        for route in new {
+            let (Ok(place) | Err(place)) = next.place(route.priority, &route.name);
+            let rank = next.rank_at(place);
+            has_room &= rank.is_some();
+            let listed = Listed { rank: rank.unwrap_or_default(), route: Arc::new(route) };
+            if has_room {
+                for condition in alternatives(listed.route.rule.expr()) {
+                    next.index.insert(condition, &listed);
+                }
+            }
+            next.routes.insert(place, listed);
+        }
+        if has_room {
+            return next;
+        }
+        Self::of_sorted(next.routes.into_iter().map(|listed| listed.route).collect())
+    }
+
+    /// Where a route stands, or would stand.
+    fn place(&self, priority: i64, name: &str) -> Result<usize, usize> {
+        self.routes.binary_search_by(|listed| order(&listed.route, (priority, name)))
+    }
+
+    /// A rank between those before and at a place, if there is room.
+    fn rank_at(&self, place: usize) -> Option<Rank> {
+        let before = place.checked_sub(1).map_or(0, |before| self.routes[before].rank);
+        let rank = match self.routes.get(place) {
+            Some(after) => before.midpoint(after.rank),
+            None => before.checked_add(ROOM)?,
+        };
+        (rank > before).then_some(rank)
     }
 
     /// The target of the first route, by priority and then by name, whose rule holds for `head`.
@@ -77,18 +139,17 @@ impl<T> RouteTable<T> {
         let mut buffer = HostBuffer::new();
         let seen = Seen::new(head, &mut buffer);
         let verdict = |route| verdict(route, &seen);
-        self.routes.iter().map(verdict).collect()
+        self.routes().map(verdict).collect()
     }
 
     /// The routes in the order they are asked.
-    pub fn routes(&self) -> &[RouteEntry<T>] {
-        &self.routes
+    pub fn routes(&self) -> impl ExactSizeIterator<Item = &RouteEntry<T>> {
+        self.routes.iter().map(|listed| &*listed.route)
     }
 
     /// The routes that can be for a request, in the order they are asked.
     fn candidates(&self, seen: &Seen<'_>) -> impl Iterator<Item = &RouteEntry<T>> {
-        let ranks = self.index.candidates(seen.host, seen.head.path);
-        ranks.map(|rank| &self.routes[rank as usize])
+        self.index.candidates(seen.host, seen.head.path)
     }
 
     /// How many rules [`find`](Self::find) evaluates for `head`.
@@ -100,6 +161,11 @@ impl<T> RouteTable<T> {
         self.candidates(&seen).inspect(|_| count += 1).find(|route| is_held(route, &seen));
         count
     }
+}
+
+/// How a route stands to one of this priority and name.
+fn order<T>(route: &RouteEntry<T>, (priority, name): (i64, &str)) -> Ordering {
+    priority.cmp(&route.priority).then_with(|| (*route.name).cmp(name))
 }
 
 fn is_held<T>(route: &RouteEntry<T>, seen: &Seen<'_>) -> bool {

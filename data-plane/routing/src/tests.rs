@@ -1,5 +1,6 @@
 //! What each matcher takes, the order of routes, and the index against the plain scan.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -191,6 +192,23 @@ fn a_client_is_taken_by_address_and_by_network() {
 }
 
 #[test]
+fn a_table_is_built_anew_when_a_place_has_no_room_left() {
+    let mut table = RouteTable::build([entry("a", "Path(`/`)", 0), entry("b", "Path(`/`)", 0)]);
+    for priority in (1..100).rev() {
+        let name = format!("r{priority}");
+        // Each goes behind the one before and ahead of `a`.
+        table = table.with(&[], vec![entry(&name, "Path(`/`)", priority)]);
+    }
+    let order: Vec<_> = table.routes().map(|route| route.priority).collect();
+    assert!(order.is_sorted_by(|one, two| one >= two) && order.len() == 101);
+    let request = Request::new("a", "/");
+    assert_eq!(table.find(&request.head()), Some(&"r99".to_owned()));
+    let gone: Vec<_> = table.routes().map(|r| (r.priority, Arc::clone(&r.name))).collect();
+    let empty = table.with(&gone, Vec::new());
+    assert_eq!((empty.routes().len(), empty.evaluations(&request.head())), (0, 0));
+}
+
+#[test]
 fn the_higher_priority_goes_first_and_then_the_name() {
     let table = RouteTable::build([
         entry("c", "PathPrefix(`/`)", 1),
@@ -350,6 +368,37 @@ proptest! {
             let order: Vec<&str> = traced.iter().map(|verdict| verdict.name).collect();
             let sorted: Vec<&str> = routes.iter().map(|route| &*route.name).collect();
             prop_assert_eq!(order, sorted);
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_changed_is_the_one_that_is_built(
+        tables in prop::collection::vec(table(), 2..6),
+        requests in prop::collection::vec(request(), 1..12),
+    ) {
+        let mut known: BTreeMap<Arc<str>, RouteEntry<String>> = BTreeMap::new();
+        let mut changed = RouteTable::build([]);
+        for routes in tables {
+            let next: BTreeMap<_, _> =
+                routes.into_iter().map(|route| (Arc::clone(&route.name), route)).collect();
+            let same = |one: &RouteEntry<String>, two: Option<&RouteEntry<String>>| {
+                two.is_some_and(|two| one.rule == two.rule && one.priority == two.priority)
+            };
+            let gone: Vec<_> = known
+                .values()
+                .filter(|route| !same(route, next.get(&route.name)))
+                .map(|route| (route.priority, Arc::clone(&route.name)))
+                .collect();
+            let new = next.values().filter(|route| !same(route, known.get(&route.name)));
+            changed = changed.with(&gone, new.cloned().collect());
+            known = next;
+            let built = RouteTable::build(known.values().cloned());
+            for request in &requests {
+                let head = request.head();
+                prop_assert_eq!(changed.find(&head), built.find(&head));
+                prop_assert_eq!(changed.trace(&head), built.trace(&head));
+                prop_assert_eq!(changed.evaluations(&head), built.evaluations(&head));
+            }
         }
     }
 

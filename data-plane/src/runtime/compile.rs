@@ -4,24 +4,25 @@
 //! parsed configuration cannot. All faults are gathered. Nothing is bound or started here.
 
 mod clusters;
+mod routes;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use lb_model::{
-    config::{Config, EntryPoint, InFlightLimit, Route, RouteTimeouts, Service},
+    config::{Config, EntryPoint},
     resource::HashKey,
-    value::{Label, RouteName},
+    value::Label,
 };
-use lb_routing::{RouteEntry, RouteTable};
-use lb_upstream::{Cluster, PerWorker, SendLimits};
+use lb_routing::RouteTable;
 use rustls::{ServerConfig, sign::CertifiedKey};
 
+use self::routes::Routes;
 use super::{
-    compiled::{CompiledEntryPoint, CompiledSnapshot, RouteLimits, RouteTarget},
+    compiled::{CompiledEntryPoint, CompiledSnapshot},
     mirrors::Mirrors,
 };
 use crate::{
-    proxy::{forward::Again, in_flight::Gate, mirror::Budget},
+    proxy::mirror::Budget,
     stats::EntryPointState,
     tls::{resolver::CertificateSet, showing},
 };
@@ -87,9 +88,9 @@ pub fn compile(
 ) -> Result<CompiledSnapshot, Vec<CompileError>> {
     let mut faults = Vec::new();
     let clusters = clusters::clusters(config, previous, context, &mut faults);
-    let mut mirrors = Mirrors::new(previous, context);
-    let (routes, mut entries) =
-        routes(config, (&clusters, &mut mirrors), previous, context, &mut faults);
+    let mirrors = Mirrors::build(config, previous, context, &mut faults);
+    let from = routes::From { config, clusters: &clusters, mirrors: &mirrors, previous, context };
+    let Routes { targets, slots, mut tables } = from.routes(&mut faults);
     let certificates = certificates(config, previous, context, &mut faults);
     let entry_points = config
         .entry_points
@@ -101,7 +102,9 @@ pub fn compile(
             CompiledEntryPoint {
                 name: name.to_arc(),
                 spec: Arc::clone(spec),
-                table: RouteTable::build(entries.remove(name.as_str()).unwrap_or_default()),
+                table: tables
+                    .remove(name.as_str())
+                    .unwrap_or_else(|| Arc::new(RouteTable::build([]))),
                 state: kept.unwrap_or_else(|| Arc::new(EntryPointState::new(context.workers))),
                 tls: own_tls(config, spec, &certificates, context),
             }
@@ -113,12 +116,20 @@ pub fn compile(
     Ok(CompiledSnapshot {
         version,
         entry_points,
-        routes,
-        links: clusters::links(&clusters),
+        routes: targets,
+        slots,
+        links: match previous {
+            Some(previous) if Arc::ptr_eq(&previous.clusters, &clusters) => {
+                Arc::clone(&previous.links)
+            }
+            _ => clusters::links(&clusters),
+        },
         clusters,
         mirrors: mirrors.built,
         certificates: Arc::new(certificates),
         overload: config.entry_points.values().find_map(|entry_point| entry_point.overload),
+        config: config.clone(),
+        secret: context.secret,
     })
 }
 
@@ -157,97 +168,5 @@ fn own_tls(
     Some(showing(&context.tls, shown.with_default(first)))
 }
 
-/// Where the object of this name stands among those that were built: they keep the order of the
-/// configuration's maps, which is that of their names.
-fn position<T>(built: &[T], name_of: impl Fn(&T) -> &Arc<str>, name: &str) -> Option<usize> {
-    built.binary_search_by(|object| (**name_of(object)).cmp(name)).ok()
-}
-
-type Entries = BTreeMap<Arc<str>, Vec<RouteEntry<usize>>>;
-
-fn routes(
-    config: &Config,
-    (clusters, mirrors): (&[Arc<Cluster>], &mut Mirrors<'_>),
-    previous: Option<&CompiledSnapshot>,
-    context: &CompileContext,
-    faults: &mut Vec<CompileError>,
-) -> (Vec<RouteTarget>, Entries) {
-    let mut targets = Vec::with_capacity(config.routes.len());
-    let mut entries = Entries::new();
-    for (name, route) in &config.routes {
-        let mut fault = |message| {
-            faults.push(CompileError { kind: ObjectKind::Route, name: name.to_string(), message });
-        };
-        let at = clusters::find(clusters, &clusters::key(name.as_str(), route));
-        let (Some(cluster), Some(service)) = (at, config.services.get(&route.service)) else {
-            fault(format!("service `{}` cannot be used", route.service));
-            continue;
-        };
-        let counters = previous
-            .and_then(|previous| {
-                position(&previous.routes, |target| &target.name, name.as_str())
-                    .map(|at| &previous.routes[at])
-            })
-            .map_or_else(
-                || Arc::new(PerWorker::new(context.workers)),
-                |target| Arc::clone(&target.counters),
-            );
-        let mirror = mirrors.of(name, route, service).unwrap_or_else(|error| {
-            fault(error.to_string());
-            None
-        });
-        for entry_point in &route.entry_points {
-            if !config.entry_points.contains_key(entry_point) {
-                fault(format!("entry point `{entry_point}` is not configured"));
-                continue;
-            }
-            entries.entry(entry_point.to_arc()).or_default().push(RouteEntry {
-                name: name.to_arc(),
-                rule: Arc::clone(&route.rule),
-                priority: route.priority,
-                target: targets.len(),
-            });
-        }
-        targets.push(RouteTarget {
-            name: name.to_arc(),
-            cluster,
-            limits: limits(service, route),
-            pass_host_header: service.pass_host_header,
-            retry: route.retry.as_ref().or(service.retry.as_ref()).map(Again::new),
-            in_flight: gates(name, route, previous),
-            mirror,
-            counters,
-        });
-    }
-    (targets, entries)
-}
-
-/// The gates of a route, with those who are inside them already.
-fn gates(name: &RouteName, route: &Route, previous: Option<&CompiledSnapshot>) -> Vec<Arc<Gate>> {
-    if route.in_flight.is_empty() {
-        return Vec::new();
-    }
-    let before = previous.and_then(|previous| {
-        let at = position(&previous.routes, |target| &target.name, name.as_str())?;
-        Some(&previous.routes[at].in_flight)
-    });
-    let gate = |limit: &InFlightLimit| {
-        let known = before.into_iter().flatten();
-        let mut known = known.filter(|gate| gate.limit() == limit);
-        known.next().map_or_else(|| Arc::new(Gate::new(limit.clone())), Arc::clone)
-    };
-    route.in_flight.iter().map(gate).collect()
-}
-
-fn limits(service: &Service, route: &Route) -> RouteLimits {
-    let RouteTimeouts { connect, response_header, idle, total } = route.timeouts;
-    let defaults = service.timeouts;
-    RouteLimits {
-        send: SendLimits {
-            connect: connect.unwrap_or(defaults.connect).limit(),
-            response_header: response_header.unwrap_or(defaults.response_header).limit(),
-        },
-        idle: idle.unwrap_or(defaults.idle).limit(),
-        total: total.unwrap_or(defaults.total).limit(),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_model::config::{EntryPoint, Overload};
+use lb_model::{
+    config::{Config, EntryPoint, Overload, Route, Service},
+    resource::HashKey,
+};
 use lb_routing::RouteTable;
 use lb_upstream::{Cluster, PerWorker, SendLimits};
 use rustls::ServerConfig;
@@ -22,8 +25,11 @@ use crate::{
 pub struct CompiledSnapshot {
     pub(crate) version: u64,
     pub(crate) entry_points: Vec<CompiledEntryPoint>,
-    pub(crate) routes: Vec<RouteTarget>,
-    pub(crate) clusters: Vec<Arc<Cluster>>,
+    /// By slot, the number by which tables name them.
+    pub(crate) routes: Vec<Arc<RouteTarget>>,
+    /// The slots, in the order of the routes' names.
+    pub(crate) slots: Arc<Vec<usize>>,
+    pub(crate) clusters: Arc<[Arc<Cluster>]>,
     /// Where each cluster leads on; empty where none does.
     pub(crate) links: Arc<[Links]>,
     /// What copies of requests go where; routes name theirs by its place.
@@ -31,6 +37,10 @@ pub struct CompiledSnapshot {
     pub(crate) certificates: Arc<CertificateSet>,
     /// When requests are refused to protect the proxy.
     pub(crate) overload: Option<Overload>,
+    /// What it was compiled from, so that the next one compiles what differs.
+    pub(crate) config: Config,
+    /// The key of its lineage.
+    pub(crate) secret: HashKey,
 }
 
 /// An entry point with the routes that listen there.
@@ -38,7 +48,7 @@ pub struct CompiledSnapshot {
 pub struct CompiledEntryPoint {
     pub(crate) name: Arc<str>,
     pub(crate) spec: Arc<EntryPoint>,
-    pub(crate) table: RouteTable<usize>,
+    pub(crate) table: Arc<RouteTable<usize>>,
     pub(crate) state: Arc<EntryPointState>,
     /// How TLS is spoken here, where it differs from the rest.
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -68,6 +78,9 @@ pub struct RouteTarget {
     /// An index into the snapshot's mirrors.
     pub(crate) mirror: Option<usize>,
     pub(crate) counters: Arc<PerWorker<RouteCounters>>,
+    /// What it was made of.
+    pub(crate) route: Arc<Route>,
+    pub(crate) service: Arc<Service>,
 }
 
 /// Time limits of a route, those of its service with its own in their place.
@@ -88,11 +101,14 @@ impl CompiledSnapshot {
             version: 0,
             entry_points: Vec::new(),
             routes: Vec::new(),
-            clusters: Vec::new(),
+            slots: Arc::default(),
+            clusters: Arc::default(),
             links: Arc::default(),
             mirrors: Vec::new(),
             certificates,
             overload: None,
+            config: Config::default(),
+            secret: HashKey([0; 32]),
         }
     }
 
@@ -104,6 +120,17 @@ impl CompiledSnapshot {
     /// The services as they run.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
         &self.clusters
+    }
+
+    /// The slot of a route.
+    pub(crate) fn slot(&self, route: &str) -> Option<usize> {
+        let found = self.slots.binary_search_by(|slot| (*self.routes[*slot].name).cmp(route));
+        found.ok().map(|place| self.slots[place])
+    }
+
+    /// What a route leads to.
+    pub(crate) fn target(&self, route: &str) -> Option<&Arc<RouteTarget>> {
+        self.slot(route).map(|slot| &self.routes[slot])
     }
 
     pub(crate) fn entry_point(&self, name: &str) -> Option<usize> {

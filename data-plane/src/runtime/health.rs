@@ -19,22 +19,28 @@ pub struct HealthChecks {
     changes: Option<mpsc::Sender<HealthChange>>,
     /// By the address of the endpoint, which each entry keeps alive.
     running: HashMap<usize, Checked>,
+    /// Whose endpoints these are, to the last.
+    followed: Option<Arc<[Arc<Cluster>]>>,
 }
 
 impl HealthChecks {
     /// None yet; they will run on `runtime` and tell `changes`.
     pub fn new(runtime: Handle, changes: Option<mpsc::Sender<HealthChange>>) -> Self {
-        Self { runtime, changes, running: HashMap::new() }
+        Self { runtime, changes, running: HashMap::new(), followed: None }
     }
 
     /// Starts and stops checks so that exactly the endpoints of `snapshot` are checked.
     pub fn follow(&mut self, snapshot: &CompiledSnapshot) {
+        if self.follows(snapshot) {
+            return;
+        }
         let mut before = std::mem::take(&mut self.running);
         for member in snapshot.clusters.iter().flat_map(|c| c.members()) {
             let key = Arc::as_ptr(&member.endpoint) as usize;
             let check = before.remove(&key).unwrap_or_else(|| self.start(&member.endpoint));
             self.running.insert(key, check);
         }
+        self.followed = Some(Arc::clone(&snapshot.clusters));
     }
 
     /// Starts the checks that `snapshot` adds and waits until no service waits for the first
@@ -42,6 +48,11 @@ impl HealthChecks {
     /// new would otherwise have none for a moment.
     pub async fn warm(&mut self, snapshot: &CompiledSnapshot, limit: Duration) {
         const LOOK: Duration = Duration::from_millis(2);
+        if self.follows(snapshot) {
+            return;
+        }
+        // Until the snapshot is followed there are more checks than either needs.
+        self.followed = None;
         let mut added = false;
         for member in snapshot.clusters.iter().flat_map(|c| c.members()) {
             let key = Arc::as_ptr(&member.endpoint) as usize;
@@ -55,6 +66,10 @@ impl HealthChecks {
         while added && !snapshot.clusters.iter().all(|c| is_warm(c)) && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    fn follows(&self, snapshot: &CompiledSnapshot) -> bool {
+        self.followed.as_ref().is_some_and(|followed| Arc::ptr_eq(followed, &snapshot.clusters))
     }
 
     fn start(&self, endpoint: &Arc<Endpoint>) -> Checked {

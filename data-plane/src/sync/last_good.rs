@@ -4,6 +4,11 @@
 //! the version and every resource, sealed with the key of this proxy. It is written beside its final name, synced, renamed, and the
 //! directory is synced, so that a crash leaves the old file or the new one and never a part. The
 //! newest few are kept; at the start the newest that is whole and has the root it names is taken.
+//! What changes little of much is put behind the newest (`changes`) once there are a few whole
+//! ones. After a change of private keys there are none but whole ones for a while: what is gone
+//! from a configuration is gone from the disk with the versions after it.
+
+mod changes;
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +16,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use lb_model::{
@@ -23,6 +28,7 @@ use lb_model::{
 use lb_proto::v1;
 use prost::Message;
 
+use self::changes::{Followed, Tail};
 use super::session::{MAX_BYTES, Running};
 
 const MAGIC: &[u8; 8] = b"lbgood\x00\x02";
@@ -38,6 +44,15 @@ const KEPT: usize = 3;
 pub struct LastGood {
     directory: PathBuf,
     key: SealKey,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What this process wrote.
+#[derive(Debug)]
+struct Written {
+    tail: Option<Tail>,
+    /// How many versions are written whole before one may be put behind another.
+    whole: usize,
 }
 
 /// Why a snapshot could not be kept or read.
@@ -82,15 +97,39 @@ impl LastGood {
     pub fn open(directory: PathBuf, key: SealKey) -> Result<Self, LastGoodError> {
         fs::create_dir_all(&directory).map_err(failed("create", &directory))?;
         fs::read_dir(&directory).map_err(failed("read", &directory))?;
-        Ok(Self { directory, key })
+        let written = Arc::new(Mutex::new(Written { tail: None, whole: KEPT }));
+        Ok(Self { directory, key, written })
     }
 
-    /// Writes a snapshot so that it survives a crash and a loss of power.
+    /// Writes a version so that it survives a crash and a loss of power.
     ///
     /// # Errors
     ///
     /// When it could not be written; the ones before are untouched.
     pub fn save(&self, running: &Running) -> Result<(), LastGoodError> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that fails is not appended to again.
+        let mut tail = written.tail.take();
+        if let Some(tail) = &tail {
+            let delta = running.resources.delta_from_set(&tail.running().resources);
+            let mut keys = delta.upsert.iter().map(|(key, _)| key).chain(&delta.remove);
+            if keys.any(|key| key.kind.is_secret()) {
+                written.whole = KEPT;
+            }
+        }
+        let is_appended = match &mut tail {
+            Some(tail) if written.whole == 0 => tail.append(running, &self.key)?,
+            _ => false,
+        };
+        if !is_appended {
+            tail = Some(self.save_whole(running)?);
+            written.whole = written.whole.saturating_sub(1);
+        }
+        written.tail = tail;
+        Ok(())
+    }
+
+    fn save_whole(&self, running: &Running) -> Result<Tail, LastGoodError> {
         let path = self.directory.join(file_name(running));
         let seal = |source| LastGoodError::Seal { action: "seal", path: path.clone(), source };
         let payload = self.key.seal(LABEL, &encode(running)).map_err(seal)?;
@@ -108,6 +147,11 @@ impl LastGood {
             file.write_all(&header)?;
             file.write_all(&payload)?;
             file.sync_all()?;
+            // What stood behind a snapshot of the same name was newer then, and is not now.
+            match fs::remove_file(changes::file(&path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             fs::rename(&temporary, &path)?;
             File::open(&self.directory)?.sync_all()
         };
@@ -117,7 +161,7 @@ impl LastGood {
             failed("write", &path)(error)
         })?;
         self.forget(&path);
-        Ok(())
+        Ok(Tail::of(path, (HEADER + payload.len()) as u64, running.clone()))
     }
 
     /// The newest snapshot that is whole and that `wanted` takes. Damaged ones are named in the
@@ -132,8 +176,12 @@ impl LastGood {
     ) -> Result<Option<Running>, LastGoodError> {
         for path in self.files().map_err(failed("read", &self.directory))? {
             match read(&path, &self.key) {
-                Ok(running) if wanted(&running) => return Ok(Some(running)),
-                Ok(_) => {}
+                Ok(running) => {
+                    let followed = Followed::read(&path, running, &self.key);
+                    if let Some(newest) = followed.newest(&mut wanted) {
+                        return Ok(Some(newest));
+                    }
+                }
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "last good snapshot not used");
                 }
@@ -161,8 +209,13 @@ impl LastGood {
         let files = self.files().unwrap_or_default();
         let older = files.iter().filter(|path| *path != newest).skip(KEPT - 1);
         for path in older {
-            if let Err(error) = fs::remove_file(path) {
-                tracing::warn!(path = %path.display(), %error, "old snapshot not removed");
+            for path in [&changes::file(path), path] {
+                match fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        tracing::warn!(path = %path.display(), %error, "old snapshot not removed");
+                    }
+                    _ => {}
+                }
             }
         }
     }

@@ -409,7 +409,7 @@ impl Session {
             return Err(Refusal::new(ErrorCode::RootMismatch, message));
         }
         // A difference is small and may still lead to too much.
-        let bytes: usize = set.iter().map(|(key, r)| r.body().len() + key.name.len() + 128).sum();
+        let bytes = set.bytes() + set.len() * 128;
         if bytes > MAX_BYTES {
             let message = format!("a version of more than {MAX_BYTES} bytes");
             return Err(Refusal::new(ErrorCode::LimitExceeded, message));

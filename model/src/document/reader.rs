@@ -379,6 +379,33 @@ fn within(span: Position, text: &str, part: std::ops::Range<usize>) -> Position 
     }
 }
 
+/// A block that most objects leave out and that should take no room in them.
+impl<T: Item> Item for Box<T> {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        T::read(node, reader).map(Self::new)
+    }
+
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        T::schema(definitions)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        T::visit(self, visitor);
+    }
+
+    fn is_on(&self) -> bool {
+        T::is_on(self)
+    }
+
+    fn is_block(&self) -> bool {
+        T::is_block(self)
+    }
+
+    fn is_silent(&self) -> bool {
+        T::is_silent(self)
+    }
+}
+
 impl<T: Item> Item for Vec<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::List(items) = &node.value else {

@@ -18,21 +18,21 @@ record! {
         /// Who answers; may be left out when there is one service.
         service: Spanned<ServiceName>,
         /// Time-outs that differ from the service's.
-        timeouts: ServiceTimeouts,
+        timeouts: Box<ServiceTimeouts>,
         /// Middlewares in the order in which requests pass them.
         middlewares: Vec<Spanned<MiddlewareName>>,
         /// TLS that differs from the entry point's.
         tls: RouteTls,
         /// Stickiness, deployments, mirroring and circuit breaking of this route.
-        traffic_management: TrafficManagement,
+        traffic_management: Box<TrafficManagement>,
         /// Who may ask, in place of the block for all routes.
-        jwt: Jwt,
+        jwt: Box<Jwt>,
         /// What may be asked, in place of the block for all routes.
-        waf: Waf,
+        waf: Box<Waf>,
         /// How often it may be asked, in place of the block for all routes.
-        rate_limit: RateLimit,
+        rate_limit: Box<RateLimit>,
         /// gRPC on this route, in place of the block for all routes.
-        grpc: Grpc,
+        grpc: Box<Grpc>,
     }
     required: rule = "rule: Host(`shop.example.com`)"
 }

@@ -48,15 +48,15 @@ record! {
         /// The percentage of backends that are well below which all are used, well or not.
         panic_threshold: Spanned<crate::value::Percentage> = "0",
         /// How to find out whether a backend is well.
-        health_check: HealthCheck,
+        health_check: Box<HealthCheck>,
         /// How to tell from its answers that a backend is not well.
-        passive_health_check: PassiveHealthCheck,
+        passive_health_check: Box<PassiveHealthCheck>,
         /// When a request is tried again.
-        retry: Retry,
+        retry: Box<Retry>,
         /// How long backends may take.
-        timeouts: ServiceTimeouts,
+        timeouts: Box<ServiceTimeouts>,
         /// Connections kept for reuse.
-        pool: Pool,
+        pool: Box<Pool>,
         /// Whether backends see the client's `Host`.
         pass_host_header: Spanned<bool> = "true",
         /// After how long a part of a response is passed on; 0 passes on every part at once.
@@ -64,9 +64,9 @@ record! {
         /// Middlewares of every route to it, after the route's own.
         middlewares: Vec<Spanned<MiddlewareName>>,
         /// Stickiness, deployments, mirroring and circuit breaking of this service.
-        traffic_management: TrafficManagement,
+        traffic_management: Box<TrafficManagement>,
         /// gRPC to this service.
-        grpc: Grpc,
+        grpc: Box<Grpc>,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Certificates, from files or inline.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::pem::Pem;
@@ -21,7 +21,7 @@ impl Faults<'_> {
         &mut self,
         document: &Document,
     ) -> Objects<CertificateName, Certificate> {
-        let mut certificates = BTreeMap::new();
+        let mut certificates = Objects::new();
         for (name, written) in document.certificates.iter().flatten() {
             self.path = vec!["certificates".to_owned(), name.value.to_string()];
             let is_default = name.value.as_str() == DEFAULT;

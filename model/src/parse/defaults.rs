@@ -1,7 +1,6 @@
 //! The defaults that make a two-line file work.
 
 use std::{
-    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -48,7 +47,7 @@ impl Faults<'_> {
                 let help = "write backends: { web1: { url: \"http://127.0.0.1:9001\" } }";
                 self.report(Severity::Error, None, code::EMPTY, message, help.to_owned());
             }
-            return BTreeMap::new();
+            return Objects::new();
         }
         let service = Service { health_check, ..Service::of(backends.keys().cloned().collect()) };
         ServiceName::parse("default").map(|name| (name, Arc::new(service))).into_iter().collect()

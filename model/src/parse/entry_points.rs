@@ -27,7 +27,7 @@ impl Faults<'_> {
         let certificates = Names::of("certificate", "certificates", document.certificates.as_ref());
         let options = Names::of("set of TLS options", "tls_options", document.tls_options.as_ref());
         let names = Names::of("entry point", "entry_points", document.entry_points.as_ref());
-        let mut entry_points: Objects<EntryPointName, EntryPoint> = BTreeMap::new();
+        let mut entry_points: Objects<EntryPointName, EntryPoint> = Objects::new();
         let mut listening = overlap::Listening::default();
         for (name, written) in written {
             self.path = vec!["entry_points".to_owned(), name.value.to_string()];

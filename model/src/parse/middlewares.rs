@@ -1,9 +1,6 @@
 //! What is done to requests on their way.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Faults, Names, list, number, or, waf};
 use crate::{
@@ -41,7 +38,7 @@ impl Faults<'_> {
                 known: names.map(|name| name.value.as_str()).collect(),
             },
         };
-        let mut made: Objects<_, _> = BTreeMap::new();
+        let mut made: Objects<_, _> = Objects::new();
         for (name, written) in document.middlewares.iter().flatten() {
             self.path = vec!["middlewares".to_owned(), name.value.to_string()];
             if !self.is_one(name, written) {

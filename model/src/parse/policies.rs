@@ -5,7 +5,7 @@
 //! it names backends, so it is for the services that have them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -62,7 +62,7 @@ impl Faults<'_> {
         let mut around = Surroundings {
             backends: Names::of("backend", "backends", document.backends.as_ref()),
             entry_points,
-            made: BTreeMap::new(),
+            made: Objects::new(),
             written: &written,
         };
         let mut shared = self.shared(document, services, &mut around);
@@ -270,23 +270,23 @@ impl Faults<'_> {
                 Some(listed) => self.named_in_order("middlewares", listed, &shared.middlewares),
                 None => Vec::new(),
             },
-            jwt: match said(written.jwt.as_ref()) {
+            jwt: match said(written.jwt.as_deref()) {
                 Some(own) => on(Some(own))
                     .and_then(|own| self.within("jwt", |faults| faults.jwt(own)))
                     .map(Arc::new),
                 None => shared.jwt.clone(),
             },
-            waf: match said(written.waf.as_ref()) {
+            waf: match said(written.waf.as_deref()) {
                 Some(own) => {
                     on(Some(own)).map(|own| Arc::new(self.within("waf", |faults| faults.waf(own))))
                 }
                 None => shared.waf.clone(),
             },
-            rate_limit: match said(written.rate_limit.as_ref()) {
+            rate_limit: match said(written.rate_limit.as_deref()) {
                 Some(own) => on(Some(own)).and_then(waf::rate_limit).map(Arc::new),
                 None => shared.rate_limit.clone(),
             },
-            grpc: match said(written.grpc.as_ref()) {
+            grpc: match said(written.grpc.as_deref()) {
                 Some(own) => on(Some(own)).map(|own| Arc::new(protocols::grpc(own))),
                 None => shared.grpc.clone(),
             },

@@ -1,6 +1,6 @@
 //! Routes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{Faults, Names};
 use crate::{
@@ -30,7 +30,7 @@ impl Faults<'_> {
             .and(entry_points.keys());
         let options = Names::of("set of TLS options", "tls_options", document.tls_options.as_ref());
         let everywhere: Vec<_> = entry_points.keys().cloned().collect();
-        let mut routes = BTreeMap::new();
+        let mut routes = Objects::new();
         for (name, written) in written {
             self.path = vec!["routes".to_owned(), name.value.to_string()];
             let service = self.route_service(name, written, &known_services);
@@ -41,7 +41,7 @@ impl Faults<'_> {
             let Some(rule) = &written.rule else { continue };
             let rule = Arc::new(rule.value.clone());
             let priority = written.priority.as_ref().map_or(rule.default_priority(), |p| p.value);
-            let timeouts = written.timeouts.as_ref().map(timeouts).unwrap_or_default();
+            let timeouts = written.timeouts.as_deref().map(timeouts).unwrap_or_default();
             let Some(service) = service else { continue };
             let (in_flight, retry, traffic_management) = (Vec::new(), None, None);
             let route = Route {
@@ -117,13 +117,13 @@ impl Faults<'_> {
             let help = "add routes: { NAME: { rule: Host(`...`), service: NAME } }";
             let at: At = second.at;
             self.error(at, code::MISSING, message.to_owned(), help);
-            return BTreeMap::new();
+            return Objects::new();
         }
         let Some(service) = services.keys().next() else {
-            return BTreeMap::new();
+            return Objects::new();
         };
         let Ok(rule) = Rule::parse(EVERYTHING) else {
-            return BTreeMap::new();
+            return Objects::new();
         };
         let route = Route {
             priority: rule.default_priority(),

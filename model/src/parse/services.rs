@@ -1,6 +1,6 @@
 //! Backends and services.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{Faults, Names, or};
 use crate::{
@@ -15,7 +15,7 @@ type Others = (Vec<(ServiceName, Weight)>, Option<Failover>);
 
 impl Faults<'_> {
     pub(super) fn backends(&mut self, document: &Document) -> Objects<BackendName, Backend> {
-        let mut backends = BTreeMap::new();
+        let mut backends = Objects::new();
         for (name, written) in document.backends.iter().flatten() {
             let Some(url) = &written.url else { continue };
             let keeps_path = or(written.preserve_path.as_ref(), false);
@@ -55,7 +55,7 @@ impl Faults<'_> {
         // Names that exist but whose backend is faulty are not unknown as well.
         let known = Names::of("backend", "backends", document.backends.as_ref());
         let names = Names::of("service", "services", document.services.as_ref());
-        let mut services = BTreeMap::new();
+        let mut services = Objects::new();
         for (name, service) in written {
             self.path = vec!["services".to_owned(), name.value.to_string()];
             let others = self.alternatives(name, service, &names);
@@ -82,8 +82,8 @@ impl Faults<'_> {
             Some(check) => Some(self.within("health_check", |faults| faults.health_check(check))),
             None => shared.cloned(),
         };
-        let timeouts = service_timeouts(written.timeouts.as_ref());
-        let pool = pool(written.pool.as_ref());
+        let timeouts = service_timeouts(written.timeouts.as_deref());
+        let pool = pool(written.pool.as_deref());
         let strategy = self.strategy(written);
         let outlier_detection = written.passive_health_check.as_ref().and_then(|written| {
             self.within("passive_health_check", |faults| faults.outlier_detection(written))

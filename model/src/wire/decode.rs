@@ -17,7 +17,7 @@ use crate::{
         Limits, Objects, Pool, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy, Tls,
         TrafficManagement,
     },
-    resource::{Resource, ResourceKey, ResourceKind, ResourceSet},
+    resource::{Delta, Resource, ResourceKey, ResourceKind, ResourceSet},
     rule::Rule,
     value::{
         BackendName, BackendUrl, ByteSize, CertificateName, EntryPointName, HashSource,
@@ -35,128 +35,195 @@ pub struct InvalidResource {
     pub message: String,
 }
 
-pub(super) struct Decoder<'a> {
-    pub(super) set: &'a ResourceSet,
-    pub(super) previous: Option<(&'a ResourceSet, &'a Config)>,
-    pub(super) config: Config,
-    pub(super) found: Vec<InvalidResource>,
+/// Changes a configuration step by step into the one that is meant.
+pub(super) struct Decoder {
+    delta: Delta,
+    config: Config,
+    found: Vec<InvalidResource>,
 }
 
-impl Decoder<'_> {
-    /// Reads every resource, or takes it over where nothing changed.
-    pub(super) fn objects(&mut self) {
-        let mut config = Config::default();
-        for (key, resource) in self.set.iter() {
-            let known = self
-                .previous
-                .filter(|(set, _)| set.get(key).map(Resource::hash) == Some(resource.hash()))
-                .map(|(_, config)| config);
+impl Decoder {
+    /// Begins with what is known already, or with nothing.
+    pub(super) fn new(set: &ResourceSet, previous: Option<(&ResourceSet, &Config)>) -> Self {
+        let previous = previous.filter(|(known, _)| known.hash_key() == set.hash_key());
+        let (delta, config) = match previous {
+            Some((known, config)) => (set.delta_from_set(known), config.clone()),
+            None => (set.delta_from_set(&ResourceSet::empty(*set.hash_key())), Config::default()),
+        };
+        Self { delta, config, found: Vec::new() }
+    }
+
+    pub(super) fn config(mut self) -> Result<Config, Vec<InvalidResource>> {
+        self.remove();
+        self.read();
+        self.references();
+        if self.found.is_empty() { Ok(self.config) } else { Err(self.found) }
+    }
+
+    fn remove(&mut self) {
+        let config = &mut self.config;
+        for ResourceKey { kind, name } in &self.delta.remove {
+            match kind {
+                ResourceKind::Certificate => drop(config.certificates.remove(&**name)),
+                ResourceKind::EntryPoint => drop(config.entry_points.remove(&**name)),
+                ResourceKind::Backend => drop(config.backends.remove(&**name)),
+                ResourceKind::Service => drop(config.services.remove(&**name)),
+                ResourceKind::Route => drop(config.routes.remove(&**name)),
+            }
+        }
+    }
+
+    /// Reads what is new and what changed.
+    fn read(&mut self) {
+        let config = &mut self.config;
+        for (key, resource) in &self.delta.upsert {
+            let made = (key, resource);
             let outcome = match key.kind {
-                ResourceKind::Certificate => object(
-                    (key, resource),
-                    (&mut config.certificates, known.map(|c| &c.certificates)),
-                    CertificateName::parse,
-                    certificate,
-                ),
-                ResourceKind::EntryPoint => object(
-                    (key, resource),
-                    (&mut config.entry_points, known.map(|c| &c.entry_points)),
-                    EntryPointName::parse,
-                    entry_point,
-                ),
-                ResourceKind::Backend => object(
-                    (key, resource),
-                    (&mut config.backends, known.map(|c| &c.backends)),
-                    BackendName::parse,
-                    backend,
-                ),
-                ResourceKind::Service => object(
-                    (key, resource),
-                    (&mut config.services, known.map(|c| &c.services)),
-                    ServiceName::parse,
-                    service,
-                ),
-                ResourceKind::Route => object(
-                    (key, resource),
-                    (&mut config.routes, known.map(|c| &c.routes)),
-                    RouteName::parse,
-                    route,
-                ),
+                ResourceKind::Certificate => {
+                    object(made, &mut config.certificates, CertificateName::parse, certificate)
+                }
+                ResourceKind::EntryPoint => {
+                    object(made, &mut config.entry_points, EntryPointName::parse, entry_point)
+                }
+                ResourceKind::Backend => {
+                    object(made, &mut config.backends, BackendName::parse, backend)
+                }
+                ResourceKind::Service => {
+                    object(made, &mut config.services, ServiceName::parse, service)
+                }
+                ResourceKind::Route => object(made, &mut config.routes, RouteName::parse, route),
             };
             if let Err(message) = outcome {
-                self.fault(key.clone(), message);
+                self.found.push(InvalidResource { key: key.clone(), message });
             }
         }
-        self.config = config;
     }
 
-    /// Checks that every name leads somewhere.
-    pub(super) fn references(&mut self) {
-        let mut dangling = Vec::new();
+    /// Checks that every name leads somewhere: of what is new when nothing went away, of
+    /// everything otherwise.
+    fn references(&mut self) {
         let config = &self.config;
-        for (name, service) in &config.services {
-            let key = || ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
-            for backend in service.members().chain(slots(&service.traffic_management)) {
-                if !config.backends.contains_key(backend) {
-                    dangling.push((key(), format!("there is no backend `{backend}`")));
-                }
+        let mut dangling = Dangling { config, found: Vec::new() };
+        if self.delta.remove.is_empty() {
+            for (key, _) in &self.delta.upsert {
+                dangling.at(key);
             }
-            for other in service.others() {
-                if !config.services.contains_key(other) {
-                    dangling.push((key(), format!("there is no service `{other}`")));
-                }
+            // How deep a service leads depends on all behind it.
+            if self.delta.upsert.iter().any(|(key, _)| key.kind == ResourceKind::Service) {
+                config.services.keys().for_each(|name| dangling.endless(name));
             }
-            if let Some(fault) = crate::parse::endless(&config.services, name) {
-                dangling.push((key(), fault));
+        } else {
+            for (name, service) in &config.services {
+                dangling.service(name, service);
+                dangling.endless(name);
             }
-        }
-        for (name, entry_point) in &config.entry_points {
-            let tls = entry_point.tls.as_ref();
-            for certificate in tls.and_then(|tls| tls.certificates.as_ref()).into_iter().flatten() {
-                if !config.certificates.contains_key(certificate) {
-                    let key = ResourceKey { kind: ResourceKind::EntryPoint, name: name.to_arc() };
-                    dangling.push((key, format!("there is no certificate `{certificate}`")));
-                }
+            for (name, entry_point) in &config.entry_points {
+                dangling.entry_point(name, entry_point);
+            }
+            for (name, route) in &config.routes {
+                dangling.route(name, route);
             }
         }
-        for (name, route) in &config.routes {
-            let key = || ResourceKey { kind: ResourceKind::Route, name: name.to_arc() };
-            if !config.services.contains_key(&route.service) {
-                dangling.push((key(), format!("there is no service `{}`", route.service)));
-            }
-            let traffic = route.traffic_management.as_deref();
-            let named =
-                traffic.into_iter().flat_map(|traffic| traffic.canaries().chain(slots(traffic)));
-            for backend in named.filter(|backend| !config.backends.contains_key(*backend)) {
-                dangling.push((key(), format!("there is no backend `{backend}`")));
-            }
-            for entry_point in &route.entry_points {
-                if !config.entry_points.contains_key(entry_point) {
-                    dangling.push((key(), format!("there is no entry point `{entry_point}`")));
-                }
-            }
-        }
-        for (key, message) in dangling {
-            self.fault(key, message);
-        }
-    }
-
-    fn fault(&mut self, key: ResourceKey, message: String) {
-        self.found.push(InvalidResource { key, message });
+        self.found.extend(dangling.found);
     }
 }
 
-fn object<N: Ord, M: Message + Default, T>(
+/// Names that lead nowhere.
+struct Dangling<'c> {
+    config: &'c Config,
+    found: Vec<InvalidResource>,
+}
+
+impl Dangling<'_> {
+    /// Looks at one object, if it could be read.
+    fn at(&mut self, key: &ResourceKey) {
+        let (config, name) = (self.config, &*key.name);
+        match key.kind {
+            ResourceKind::EntryPoint => {
+                if let Some((name, object)) = config.entry_points.get_key_value(name) {
+                    self.entry_point(name, object);
+                }
+            }
+            ResourceKind::Service => {
+                if let Some((name, object)) = config.services.get_key_value(name) {
+                    self.service(name, object);
+                }
+            }
+            ResourceKind::Route => {
+                if let Some((name, object)) = config.routes.get_key_value(name) {
+                    self.route(name, object);
+                }
+            }
+            ResourceKind::Certificate | ResourceKind::Backend => {}
+        }
+    }
+
+    fn service(&mut self, name: &ServiceName, service: &Service) {
+        for backend in service.members().chain(slots(&service.traffic_management)) {
+            if !self.config.backends.contains_key(backend) {
+                self.missing(ResourceKind::Service, name.to_arc(), "backend", backend);
+            }
+        }
+        for other in service.others() {
+            if !self.config.services.contains_key(other) {
+                self.missing(ResourceKind::Service, name.to_arc(), "service", other);
+            }
+        }
+    }
+
+    fn endless(&mut self, name: &ServiceName) {
+        if let Some(fault) = crate::parse::endless(&self.config.services, name) {
+            let key = ResourceKey { kind: ResourceKind::Service, name: name.to_arc() };
+            self.found.push(InvalidResource { key, message: fault });
+        }
+    }
+
+    fn entry_point(&mut self, name: &EntryPointName, entry_point: &EntryPoint) {
+        let tls = entry_point.tls.as_ref();
+        for certificate in tls.and_then(|tls| tls.certificates.as_ref()).into_iter().flatten() {
+            if !self.config.certificates.contains_key(certificate) {
+                self.missing(ResourceKind::EntryPoint, name.to_arc(), "certificate", certificate);
+            }
+        }
+    }
+
+    fn route(&mut self, name: &RouteName, route: &Route) {
+        let kind = ResourceKind::Route;
+        if !self.config.services.contains_key(&route.service) {
+            self.missing(kind, name.to_arc(), "service", &route.service);
+        }
+        let traffic = route.traffic_management.as_deref();
+        let named =
+            traffic.into_iter().flat_map(|traffic| traffic.canaries().chain(slots(traffic)));
+        for backend in named.filter(|backend| !self.config.backends.contains_key(*backend)) {
+            self.missing(kind, name.to_arc(), "backend", backend);
+        }
+        for entry_point in &route.entry_points {
+            if !self.config.entry_points.contains_key(entry_point) {
+                self.missing(kind, name.to_arc(), "entry point", entry_point);
+            }
+        }
+    }
+
+    fn missing(
+        &mut self,
+        kind: ResourceKind,
+        name: Arc<str>,
+        what: &str,
+        which: impl std::fmt::Display,
+    ) {
+        let message = format!("there is no {what} `{which}`");
+        self.found.push(InvalidResource { key: ResourceKey { kind, name }, message });
+    }
+}
+
+fn object<N: Ord + Clone, M: Message + Default, T>(
     (key, resource): (&ResourceKey, &Resource),
-    (objects, known): (&mut Objects<N, T>, Option<&Objects<N, T>>),
+    objects: &mut Objects<N, T>,
     name: impl Fn(&str) -> Result<N, InvalidValue>,
     read: impl Fn(M) -> Decoded<T>,
 ) -> Decoded<()> {
     let name = name(&key.name).map_err(text)?;
-    if let Some(object) = known.and_then(|objects| objects.get(&name)) {
-        objects.insert(name, Arc::clone(object));
-        return Ok(());
-    }
     let message = M::decode(resource.body().clone())
         .map_err(|_| "its body is not a message of its kind".to_owned())?;
     objects.insert(name, Arc::new(read(message)?));

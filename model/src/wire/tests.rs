@@ -68,7 +68,7 @@ fn a_part_is_encoded_like_a_whole_and_shares_what_is_the_same() {
     let whole = config(&WHOLE.replace("trusted_ips", "proxies: [edge], trusted_ips"));
     let set = encode(&whole, KEY);
     let part = whole.for_proxies(&crate::value::Labels::default());
-    let shared = encode_part(&part, (&whole, &set));
+    let shared = encode_from(&part, (&whole, &set));
     assert_eq!(shared, encode(&part, KEY));
     let body = |set: &ResourceSet, kind, name: &str| {
         let key = ResourceKey { kind, name: name.into() };

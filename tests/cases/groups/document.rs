@@ -1,13 +1,13 @@
 //! Random documents whose entry points are for some proxies only.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, LazyLock},
 };
 
 use lb_model::{
     Bundle, Config,
-    config::{Certificate, Route, RouteTimeouts, Tls},
+    config::{Certificate, Objects, Route, RouteTimeouts, Tls},
     value::{CertificateName, EntryPointName, Label, Labels, RouteName},
 };
 use lb_tests::certificate::Pair;
@@ -102,7 +102,7 @@ impl Drawn {
         let mut config = Config {
             backends: whole.backends.clone(),
             services: whole.services.clone(),
-            certificates: self.certificates(),
+            certificates: self.certificates().into_iter().collect(),
             ..Config::default()
         };
         for (service, _) in config.services.values_mut().zip(&self.narrow).filter(|(_, n)| **n) {
@@ -144,7 +144,7 @@ impl Drawn {
         config
     }
 
-    fn certificates(&self) -> BTreeMap<CertificateName, Arc<Certificate>> {
+    fn certificates(&self) -> Objects<CertificateName, Certificate> {
         let all = WHOLE.certificates.iter().zip(&self.certificates);
         let there = all.filter(|(_, is_there)| **is_there).map(|(object, _)| object);
         there.map(|(name, certificate)| (name.clone(), Arc::clone(certificate))).collect()

@@ -15,8 +15,38 @@ use lb_upstream::{Blueprint, Cluster, MissingBackend, Surroundings};
 use super::{CompileContext, CompileError, ObjectKind};
 use crate::runtime::compiled::{CompiledSnapshot, Links};
 
-/// The clusters of a configuration.
+/// The clusters of a configuration; the very list of the version before, if they are the same.
 pub(super) fn clusters(
+    config: &Config,
+    previous: Option<&CompiledSnapshot>,
+    context: &CompileContext,
+    faults: &mut Vec<CompileError>,
+) -> Arc<[Arc<Cluster>]> {
+    let Some(previous) = previous else { return build(config, None, context, faults).into() };
+    if previous.secret == context.secret && are_untouched(config, &previous.config) {
+        return Arc::clone(&previous.clusters);
+    }
+    let built = build(config, Some(previous), context, faults);
+    // Whoever follows clusters looks at their list first.
+    let is_same = built.len() == previous.clusters.len()
+        && built.iter().zip(&*previous.clusters).all(|(one, two)| Arc::ptr_eq(one, two));
+    if is_same { Arc::clone(&previous.clusters) } else { built.into() }
+}
+
+/// Whether nothing changed that a cluster is made of. That is little of most routes.
+fn are_untouched(config: &Config, before: &Config) -> bool {
+    let of_route = |route: &Route| {
+        let is_retried = route.retry.is_some();
+        let traffic = route.traffic_management.clone();
+        (is_retried || traffic.is_some()).then(|| (route.service.clone(), traffic, is_retried))
+    };
+    let of = |route: Option<&Arc<Route>>| route.and_then(|route| of_route(route));
+    config.services.is_same(&before.services)
+        && config.backends.is_same(&before.backends)
+        && config.routes.changes(&before.routes).all(|(_, old, new)| of(old) == of(new))
+}
+
+fn build(
     config: &Config,
     previous: Option<&CompiledSnapshot>,
     context: &CompileContext,

@@ -43,6 +43,9 @@ struct Refused {
     clocks: Clocks,
 }
 
+/// A request that is ready to be sent, and the copies that its answer waits for.
+type Prepared<'a> = (Exchange, RouteLimits, (Draft<'a>, Option<Waiting>));
+
 /// What has come of a request.
 #[allow(clippy::large_enum_variant, reason = "taken apart at once, and a box would be allocated")]
 enum Answered {
@@ -169,7 +172,7 @@ fn prepare<'a>(
     upload: &mut Upload,
     head: &'a RequestHead,
     out: &mut Vec<u8>,
-) -> Result<(Exchange, RouteLimits, (Draft<'a>, Option<Waiting>)), Refusal> {
+) -> Result<Prepared<'a>, Refusal> {
     let client = &upload.stream.shared.client;
     let ticket = client.begin();
     let asked = Asked {

@@ -91,7 +91,6 @@ mod tests {
             };
         let draining = Some("2026-03-01T12:00:20Z");
         let list = OverrideList {
-            deployments: vec![],
             version: Version(7),
             deployments: vec![DeploymentOverride {
                 service: "shop".into(),

@@ -136,6 +136,7 @@ mod tests {
     ) -> HealthView {
         HealthView {
             status: status.into(),
+            version: "0.1.0".into(),
             software_version: "0.1.0".into(),
             snapshot: Version(version),
             uptime_seconds: 7_500,

@@ -201,6 +201,7 @@ async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
         cache: Arc::clone(&cache),
         reports: Arc::clone(&reports),
         metrics: Arc::clone(&metrics),
+        audit: Arc::clone(&audit),
     };
     tokio::spawn(driver.run(stop.clone()));
     let scrubbed = scrub::Fault::default();

@@ -13,7 +13,7 @@ pub mod driver;
 pub mod schedule;
 mod text;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use lb_model::{
@@ -21,7 +21,7 @@ use lb_model::{
     api::{DeploymentOverride, ScheduleView},
     config::{Backend, BlueGreen, Canary, Objects, Slot, TrafficManagement},
     difference::Written,
-    value::{BackendName, Percentage},
+    value::{BackendName, Percentage, ServiceName},
 };
 use lb_store::{Commit, Key, Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,24 @@ pub struct Configured {
     pub slot: Option<Slot>,
     /// The share of the canary.
     pub split: Option<Percentage>,
+}
+
+/// A decision that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The service that it was about.
+    pub service: String,
+    /// `slot` or `split`.
+    pub kind: &'static str,
+    /// Why it is over.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, kind, why } = self;
+        write!(f, "the decided {kind} of {service} ended: {why}")
+    }
 }
 
 /// What every service has that can be decided about, by name.
@@ -217,18 +235,26 @@ impl Deployments {
         if self.0.is_empty() {
             return;
         }
-        let Config { services, routes, backends, .. } = config;
-        for (name, service) in services.iter_mut() {
-            let Some(decided) = self.0.get(name.as_str()) else { continue };
-            if let Some(laid) = decided.lay(&service.traffic_management, backends) {
-                Arc::make_mut(service).traffic_management = Arc::new(laid);
+        // Found first: writing copies the map.
+        let of = |service: &ServiceName, traffic: Option<&TrafficManagement>| {
+            self.0.get(service.as_str())?.lay(traffic?, &config.backends).map(Arc::new)
+        };
+        let services = config.services.iter().filter_map(|(name, service)| {
+            Some((name.clone(), of(name, Some(&service.traffic_management))?))
+        });
+        let services: Vec<_> = services.collect();
+        let routes = config.routes.iter().filter_map(|(name, route)| {
+            Some((name.clone(), of(&route.service, route.traffic_management.as_deref())?))
+        });
+        let routes: Vec<_> = routes.collect();
+        for (name, laid) in services {
+            if let Some(service) = config.services.get_mut(&name) {
+                Arc::make_mut(service).traffic_management = laid;
             }
         }
-        for route in routes.values_mut() {
-            let Some(decided) = self.0.get(route.service.as_str()) else { continue };
-            let own = route.traffic_management.as_ref();
-            if let Some(laid) = own.and_then(|own| decided.lay(own, backends)) {
-                Arc::make_mut(route).traffic_management = Some(Arc::new(laid));
+        for (name, laid) in routes {
+            if let Some(route) = config.routes.get_mut(&name) {
+                Arc::make_mut(route).traffic_management = Some(laid);
             }
         }
     }
@@ -238,7 +264,7 @@ impl Deployments {
         &mut self,
         config: &Config,
         configured: &BTreeMap<String, Configured>,
-    ) -> Vec<String> {
+    ) -> Vec<Ended> {
         let deployable = deployable(config);
         let mut ended = Vec::new();
         for (name, decided) in &mut self.0 {
@@ -246,14 +272,15 @@ impl Deployments {
             let slot = decided.slot.as_ref().map(|choice| choice.slot);
             if slot.is_some() && slot == said.slot {
                 decided.slot = None;
-                ended.push(format!("the decided slot of {name} ended: it is configured now"));
+                let why = "the configuration says the same";
+                ended.push(Ended { service: name.clone(), kind: "slot", why });
             }
             let canary = deployable.get(name.as_str()).and_then(|service| service.canary);
             if let (Some(choice), Some(canary), Some(split)) = (&decided.split, canary, said.split)
                 && let Some(why) = choice.ends(canary, &canary_id(canary, &config.backends), split)
             {
                 decided.split = None;
-                ended.push(format!("the decided split of {name} ended: {why}"));
+                ended.push(Ended { service: name.clone(), kind: "split", why });
             }
         }
         self.0.retain(|_, decided| *decided != Deployment::default());

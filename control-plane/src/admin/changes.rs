@@ -76,7 +76,8 @@ pub(super) async fn plan(
     let changed = standing.content != candidate.content;
     let decided = decisions(&admin, current).await?;
     let overrides = decided.overrides.0.iter();
-    let overrides = overrides.map(|(name, made)| made.view(name, &candidate.config)).collect();
+    let overrides =
+        overrides.map(|(name, decided)| decided.view(name, &candidate.config)).collect();
     let deployments = decided.lasting(&candidate.config, Timestamp::now());
     let changes = standing.changes_to(&candidate.written).await?;
     let connected_proxies = admin.registry.counts(current).connected;

@@ -13,14 +13,16 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use lb_model::{Version, api::AuditEntry};
 use lb_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Deployments, SplitChoice, canary_id, deployable,
+    Deployments, Ended, SplitChoice, canary_id, deployable,
     schedule::{Observed, Schedule, State, Verdict},
 };
 use crate::{
+    audit::Audit,
     metrics::Metrics,
     overrides::keeper,
     report::{Arms, Reports},
@@ -49,6 +51,8 @@ pub struct Driver {
     pub reports: Arc<Reports>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is noted.
+    pub audit: Arc<Audit>,
 }
 
 /// What is remembered of the step that a schedule is on.
@@ -70,19 +74,25 @@ impl Driver {
     pub async fn run(self, stop: CancellationToken) {
         let mut releases = self.cache.watch();
         let mut watching = Watching::new();
+        // What could not be noted yet.
+        let mut unnoted = Vec::new();
         loop {
             let newest = releases.borrow_and_update().clone();
-            let pause = match &newest {
-                Some(release) => match self.look(release, &mut watching, Timestamp::now()).await {
-                    Ok(true) => LOOK,
-                    Ok(false) => REST,
-                    Err(error) => {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::error!(%error, cause, "canaries are not led; trying again");
-                        PAUSE
-                    }
-                },
-                None => REST,
+            let now = Timestamp::now();
+            let looked = match &newest {
+                Some(release) => self.look(release, (&mut watching, &mut unnoted), now).await,
+                None => Ok(false),
+            };
+            let is_noted = keeper::note(&self.audit, &mut unnoted).await;
+            let pause = match looked {
+                Ok(_) if !is_noted => PAUSE,
+                Ok(true) => LOOK,
+                Ok(false) => REST,
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::error!(%error, cause, "canaries are not led; trying again");
+                    PAUSE
+                }
             };
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -96,7 +106,7 @@ impl Driver {
     async fn look(
         &self,
         release: &Release,
-        watching: &mut Watching,
+        (watching, unnoted): (&mut Watching, &mut Vec<AuditEntry>),
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         if self.store.head().await? != release.version {
@@ -106,43 +116,75 @@ impl Driver {
         let mut decided = Deployments::clone(&release.deployments);
         let ended = decided.end(&release.config, &release.configured);
         if !ended.is_empty() {
-            self.commit(release, &decided, (keeper::AUTHOR, &ended.join("; ")), now).await?;
+            let reasons: Vec<_> = ended.iter().map(ToString::to_string).collect();
+            let signature = (keeper::AUTHOR, &*reasons.join("; "));
+            if let Some(version) = self.commit(release, &decided, signature, now).await? {
+                let note = |ended: &Ended| {
+                    let path = match ended.kind {
+                        "slot" => format!("/api/v1/blue-green/{}/switch", ended.service),
+                        _ => format!("/api/v1/canary/{}/set", ended.service),
+                    };
+                    entry((keeper::AUTHOR, "END"), path, &ended.service, (version, now))
+                };
+                unnoted.extend(ended.iter().map(note));
+            }
             return Ok(true);
         }
         let steps = step(release, &mut decided, &self.reports, watching, now);
-        for Moved { reason, outcome, .. } in &steps.moved {
-            tracing::info!(reason, outcome, "canary");
-        }
         if !steps.moved.is_empty() {
             let reasons: Vec<_> = steps.moved.iter().map(|moved| moved.reason.as_str()).collect();
-            if self.commit(release, &decided, (AUTHOR, &reasons.join("; ")), now).await? {
-                for moved in &steps.moved {
-                    let outcome = &[moved.service.as_str(), moved.outcome];
-                    self.metrics.canary_steps.with_label_values(outcome).inc();
+            let signature = (AUTHOR, &*reasons.join("; "));
+            if let Some(version) = self.commit(release, &decided, signature, now).await? {
+                for Moved { service, outcome, .. } in &steps.moved {
+                    self.metrics.canary_steps.with_label_values(&[service.as_str(), outcome]).inc();
+                    let path = format!("/api/v1/canary/{service}/set");
+                    unnoted.push(entry((AUTHOR, "STEP"), path, service, (version, now)));
                 }
             }
         }
         Ok(steps.are_running)
     }
 
-    /// Commits on top of a release; false when somebody was faster.
+    /// Commits on top of a release; nothing when somebody was faster.
     async fn commit(
         &self,
         release: &Release,
         decided: &Deployments,
         signature: (&str, &str),
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Version>, StoreError> {
         match decided.commit(&*self.store, release.version, signature, now).await {
             Ok(version) => {
                 let (author, reason) = signature;
                 tracing::info!(version = version.0, author, reason, "deployments changed");
-                Ok(true)
+                Ok(Some(version))
             }
             // What they left is looked at anew.
-            Err(StoreError::Conflict { .. }) => Ok(false),
+            Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What happened by itself in the audit log: the request that would have done it, by nobody.
+fn entry(
+    (who, method): (&str, &str),
+    path: String,
+    service: &str,
+    (version, now): (Version, Timestamp),
+) -> AuditEntry {
+    AuditEntry {
+        time: now.to_string(),
+        who: who.to_owned(),
+        token: None,
+        role: None,
+        from: "this machine".to_owned(),
+        method: method.to_owned(),
+        path,
+        object: Some(service.to_owned()),
+        status: 200,
+        code: None,
+        version: Some(version),
     }
 }
 

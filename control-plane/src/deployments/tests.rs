@@ -58,7 +58,8 @@ fn share(text: &str, config: &Config, schedule: Option<Schedule>) -> Deployments
 }
 
 fn ended(decided: &Deployments, config: &Config) -> Vec<String> {
-    decided.clone().end(config, &configured(config))
+    let ended = decided.clone().end(config, &configured(config));
+    ended.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn what_the_configuration_says_itself_ends_the_decision_and_nothing_else_does() 
     assert!(ended(&slot(Slot::Green), &plain()).is_empty());
     let green = config("green", "traffic_split: 10", "c");
     let words = ended(&slot(Slot::Green), &green);
-    assert_eq!(words, ["the decided slot of shop ended: it is configured now"]);
+    assert_eq!(words, ["the decided slot of shop ended: the configuration says the same"]);
     let decided = share("50", &plain(), None);
     assert!(ended(&decided, &plain()).is_empty());
     assert_eq!(ended(&decided, &config("blue", "traffic_split: 50", "c")).len(), 1);

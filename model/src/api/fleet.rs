@@ -128,6 +128,9 @@ pub struct Alive {
 pub struct HealthView {
     /// `healthy`, `degraded` or `unhealthy`.
     pub status: String,
+    /// The version of the control plane's software, under its short name.
+    #[serde(default)]
+    pub version: String,
     /// The version of the control plane's software.
     pub software_version: String,
     /// The current version of the configuration.

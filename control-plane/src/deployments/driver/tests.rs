@@ -24,6 +24,7 @@ const STEPS: &str = "steps: [{ split: 5, for: 10s }, { split: 50, for: 10s }]";
 struct Bench {
     driver: Driver,
     watching: Watching,
+    unnoted: Vec<AuditEntry>,
     sequence: u64,
     counted: [u64; 3],
 }
@@ -35,9 +36,10 @@ impl Bench {
             cache: Arc::default(),
             reports: Arc::default(),
             metrics: Arc::new(Metrics::new().unwrap()),
+            audit: Arc::new(Audit::new(Arc::new(MemoryStore::new()))),
         };
         let (watching, sequence, counted) = (Watching::new(), 0, [0; 3]);
-        let mut bench = Self { driver, watching, sequence, counted };
+        let mut bench = Self { driver, watching, unnoted: Vec::new(), sequence, counted };
         bench.apply(steps).await;
         bench.count([0; 3]);
         bench
@@ -93,7 +95,8 @@ impl Bench {
     /// Looks at a moment, and builds what came of it.
     async fn look(&mut self, second: i64) -> bool {
         let release = self.driver.cache.newest().unwrap();
-        let again = self.driver.look(&release, &mut self.watching, at(second)).await.unwrap();
+        let memory = (&mut self.watching, &mut self.unnoted);
+        let again = self.driver.look(&release, memory, at(second)).await.unwrap();
         self.build().await;
         again
     }
@@ -139,6 +142,9 @@ async fn a_good_canary_grows_by_versions_of_its_own_and_stays() {
     assert!(!bench.look(23).await, "there is nothing left to look at");
     assert_eq!((bench.split().await, bench.said().await.0), ("50".into(), 4));
     assert!(bench.watching.is_empty());
+    let noted: Vec<_> = bench.unnoted.iter().map(|entry| entry.version.unwrap().0).collect();
+    assert_eq!(noted, [2, 3, 4]);
+    assert_eq!(bench.unnoted[0].path, "/api/v1/canary/shop/set");
     let text = bench.driver.metrics.render();
     assert!(text.contains("outcome=\"finished\",service=\"shop\"} 1"), "{text}");
 }

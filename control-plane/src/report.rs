@@ -286,10 +286,10 @@ mod tests {
     fn a_window_reaches_back_about_ten_seconds() {
         let mut measured = Measured::next(report("a", 0), (None, None), at(0));
         assert_eq!(measured.window(at(0)), (0.0, Totals::default()));
-        for second in 1..=60 {
-            let next = report("a", 10 * second);
-            measured = Measured::next(next, (Some(measured), None), at(second as i64));
-            let (seconds, came) = measured.window(at(second as i64));
+        for second in 1_u32..=60 {
+            let next = report("a", 10 * u64::from(second));
+            measured = Measured::next(next, (Some(measured), None), at(second.into()));
+            let (seconds, came) = measured.window(at(second.into()));
             assert!(seconds <= 13.0 && (second < 10 || seconds >= 10.0), "{second}: {seconds}");
             assert_eq!(came.requests, 10 * seconds as u64);
             assert!(measured.marks.len() <= 7, "{}", measured.marks.len());

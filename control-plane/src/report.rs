@@ -101,8 +101,7 @@ impl Reports {
             return;
         }
         let before = proxies.remove(&batch.proxy);
-        // What a proxy counted before it was first heard of belongs to no time that is known.
-        let is_first = before.is_none();
+        let began = began(before.as_ref().map(|before| before.at), batch.uptime_ms, now);
         let mut before = before
             .filter(|before| before.instance == batch.instance)
             .map(|before| before.backends)
@@ -113,8 +112,9 @@ impl Reports {
             let place = (report.service.clone(), report.backend.clone());
             let known = before.remove(&place);
             let counted = known.as_ref().map(|known| known.totals).unwrap_or_default();
-            let measured = Measured::next(report, known, now);
-            if !is_first {
+            let is_known = known.is_some() || began.is_some();
+            let measured = Measured::next(report, (known, began), now);
+            if is_known {
                 add(arms, &measured.report, &measured.totals.since(&counted));
             }
             // One endpoint is reported once; of two that share a name, the first is shown.
@@ -149,10 +149,16 @@ impl Latest {
 }
 
 impl Measured {
-    /// What a report says, after what was known of the same run of the proxy.
-    fn next(report: BackendReport, known: Option<Self>, now: Timestamp) -> Self {
+    /// What a report says, after what was known of the same run of the proxy. A backend of which
+    /// nothing was known had counted nothing when it `began`.
+    fn next(
+        report: BackendReport,
+        (known, began): (Option<Self>, Option<Timestamp>),
+        now: Timestamp,
+    ) -> Self {
         let totals = Totals::of(&report);
-        let mut marks = known.map(|known| known.marks).unwrap_or_default();
+        let new = || began.map(|at| (at, Totals::default())).into_iter().collect();
+        let mut marks: VecDeque<_> = known.map_or_else(new, |known| known.marks);
         if marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= MARK) {
             marks.push_back((now, totals));
         }
@@ -167,6 +173,21 @@ impl Measured {
         self.marks.front().map_or_else(Default::default, |(at, before)| {
             (now.duration_since(*at).as_secs_f64(), self.totals.since(before))
         })
+    }
+}
+
+/// Since when a proxy can have counted what it had not reported before: its last report, or its
+/// start if that was later. Unknown of one that is heard of for the first time, unless it started
+/// a moment ago.
+fn began(reported: Option<Timestamp>, uptime_ms: u64, now: Timestamp) -> Option<Timestamp> {
+    let uptime = i64::try_from(uptime_ms).ok().filter(|uptime| *uptime > 0);
+    let uptime = uptime.map(SignedDuration::from_millis);
+    let started = uptime.and_then(|uptime| now.checked_sub(uptime).ok());
+    let is_young = uptime.is_some_and(|uptime| uptime <= WINDOW);
+    match (reported, started) {
+        (Some(reported), Some(started)) => Some(reported.max(started)),
+        (Some(reported), None) => Some(reported),
+        (None, started) => started.filter(|_| is_young),
     }
 }
 
@@ -238,13 +259,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_backend_counted_before_its_first_report_is_not_lost() {
+        let (reports, window) = (Reports::default(), |reports: &Reports, backend: &str| {
+            let known = reports.lock();
+            known.proxies["p"].backends[&("default".into(), backend.into())].window(at(10))
+        });
+        let batch = |sequence, backends| batch(("p", "1"), sequence, backends);
+        reports.take(batch(1, vec![report("a", 500)]), at(8));
+        reports.take(batch(2, vec![report("a", 500), report("b", 30)]), at(10));
+        assert_eq!(window(&reports, "a").1.requests, 0, "nobody knows when that was");
+        let (seconds, came) = window(&reports, "b");
+        assert_eq!((seconds, came.requests), (2.0, 30));
+        for (reported, uptime, expected) in [
+            (None, 0, None),
+            (None, 60_000, None),
+            (None, 4_000, Some(at(96))),
+            (Some(at(20)), 4_000, Some(at(96))),
+            (Some(at(99)), 60_000, Some(at(99))),
+            (Some(at(99)), u64::MAX, Some(at(99))),
+        ] {
+            assert_eq!(began(reported, uptime, at(100)), expected, "{reported:?} {uptime}");
+        }
+    }
+
+    #[test]
     fn a_window_reaches_back_about_ten_seconds() {
-        let mut measured = Measured::next(report("a", 0), None, at(0));
+        let mut measured = Measured::next(report("a", 0), (None, None), at(0));
         assert_eq!(measured.window(at(0)), (0.0, Totals::default()));
-        for second in 1..=60 {
-            let next = report("a", 10 * second);
-            measured = Measured::next(next, Some(measured), at(second as i64));
-            let (seconds, came) = measured.window(at(second as i64));
+        for second in 1_u32..=60 {
+            let next = report("a", 10 * u64::from(second));
+            measured = Measured::next(next, (Some(measured), None), at(second.into()));
+            let (seconds, came) = measured.window(at(second.into()));
             assert!(seconds <= 13.0 && (second < 10 || seconds >= 10.0), "{second}: {seconds}");
             assert_eq!(came.requests, 10 * seconds as u64);
             assert!(measured.marks.len() <= 7, "{}", measured.marks.len());

@@ -111,16 +111,12 @@ impl Client {
     ) -> Answer<DeploymentChanged> {
         let Switch { to, force } = *switch;
         let reason = reason.clone();
-        let path = ["api", "v1", "blue-green", service];
-        let request = match to {
-            Some(slot) => {
-                let body = SwitchRequest { slot: slot.to_owned(), reason, force };
-                self.request(Method::POST, &[&path[..], &["switch"]].concat()).json(&body)
-            }
-            None => {
-                let body = SwitchBackRequest { reason, force };
-                self.request(Method::POST, &[&path[..], &["rollback"]].concat()).json(&body)
-            }
+        let request =
+            |verb| self.request(Method::POST, &["api", "v1", "blue-green", service, verb]);
+        let request = if let Some(slot) = to {
+            request("switch").json(&SwitchRequest { slot: slot.to_owned(), reason, force })
+        } else {
+            request("rollback").json(&SwitchBackRequest { reason, force })
         };
         self.send(request.query(&[("author", author)])).await
     }

@@ -226,7 +226,7 @@ fn step(
                 };
                 led.push(name.to_owned());
                 let arms = reports.arms(name);
-                let observed = watched(watching, name, schedule.since, arms, now);
+                let observed = watched(watching, name, schedule.since, &arms, now);
                 let verdict = schedule.judge(&observed, now);
                 let outcome = match &verdict {
                     Verdict::Next => "advanced",
@@ -264,10 +264,10 @@ fn watched(
     watching: &mut Watching,
     service: &str,
     since: Timestamp,
-    arms: Arms,
+    arms: &Arms,
     now: Timestamp,
 ) -> Observed {
-    let new = || Watched { since, begin: arms, marks: VecDeque::new() };
+    let new = || Watched { since, begin: *arms, marks: VecDeque::new() };
     let watched = watching.entry(service.to_owned()).or_insert_with(new);
     let went_back = |before: &Arms| {
         arms.stable.requests < before.stable.requests
@@ -277,7 +277,7 @@ fn watched(
         *watched = new();
     }
     if watched.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= MARK) {
-        watched.marks.push_back((now, arms));
+        watched.marks.push_back((now, *arms));
     }
     while watched.marks.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RECENT) {
         watched.marks.pop_front();

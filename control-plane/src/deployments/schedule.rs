@@ -237,12 +237,12 @@ mod tests {
         Arms { stable: of(stable), canary: of(canary) }
     }
 
-    fn observed(arms: Arms) -> Observed {
-        Observed { recent: arms, step: arms }
+    fn observed(arms: &Arms) -> Observed {
+        Observed { recent: *arms, step: *arms }
     }
 
     fn well() -> Observed {
-        observed(arms((1_000, 1, 4), (100, 0, 4)))
+        observed(&arms((1_000, 1, 4), (100, 0, 4)))
     }
 
     #[test]
@@ -257,16 +257,16 @@ mod tests {
             assert_eq!(schedule.split().to_string(), split);
         }
         assert_eq!((schedule.state, schedule.until()), (State::Finished, None));
-        let bad = observed(arms((1_000, 0, 4), (1_000, 900, 4)));
+        let bad = observed(&arms((1_000, 0, 4), (1_000, 900, 4)));
         assert_eq!(schedule.judge(&bad, at(99)), Verdict::Wait, "it is over");
     }
 
     #[test]
     fn without_traffic_it_holds_but_with_all_of_it_there_is_nothing_to_compare() {
         let mut schedule = schedule();
-        let quiet = observed(arms((1_000, 0, 4), (ENOUGH - 1, 0, 4)));
+        let quiet = observed(&arms((1_000, 0, 4), (ENOUGH - 1, 0, 4)));
         assert_eq!(schedule.judge(&quiet, at(500)), Verdict::Hold);
-        let alone = observed(arms((0, 0, 4), (1_000, 0, 4)));
+        let alone = observed(&arms((0, 0, 4), (1_000, 0, 4)));
         assert_eq!(schedule.judge(&alone, at(500)), Verdict::Hold);
         schedule.step = 2;
         assert_eq!(schedule.judge(&alone, at(500)), Verdict::Finish);
@@ -291,7 +291,7 @@ mod tests {
             ((1_000, 0, 9), (1_000, 0, 9), false),
         ] {
             let arms = arms(stable, canary);
-            let verdict = schedule.judge(&observed(arms), at(1));
+            let verdict = schedule.judge(&observed(&arms), at(1));
             let said = matches!(verdict, Verdict::Abort(_));
             assert_eq!(said, is_worse, "{stable:?} {canary:?} {verdict:?}");
             // It is seen within the last minute, and over the whole step.
@@ -338,7 +338,7 @@ mod tests {
             for (later, stable, canary, errors) in looks {
                 now += later;
                 let arms = arms((stable, 0, 3), (canary, errors.min(canary), 3));
-                let verdict = schedule.judge(&observed(arms), at(now));
+                let verdict = schedule.judge(&observed(&arms), at(now));
                 let Some(next) = schedule.after(&verdict, at(now)) else {
                     prop_assert!(matches!(verdict, Verdict::Wait | Verdict::Hold) || !schedule.is_running());
                     continue;

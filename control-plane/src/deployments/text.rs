@@ -54,7 +54,6 @@ pub(super) mod millis {
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// Writes it.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references over")]
     pub(crate) fn serialize<S: Serializer>(
         time: &Duration,
         serializer: S,

@@ -101,7 +101,7 @@ impl Bench {
         again
     }
 
-    async fn split(&self) -> String {
+    fn split(&self) -> String {
         let release = self.driver.cache.newest().unwrap();
         let traffic = &release.config.services["shop"].traffic_management;
         traffic.canary.as_ref().unwrap().traffic_split.to_string()
@@ -133,14 +133,14 @@ async fn a_good_canary_grows_by_versions_of_its_own_and_stays() {
     bench.count([1_000, 50, 0]);
     bench.look(12).await;
     assert_eq!(bench.said().await, said(3, "canary", "shop: canary at 50%, step 2 of 2"));
-    assert_eq!(bench.split().await, "50");
+    assert_eq!(bench.split(), "50");
     bench.look(13).await;
     bench.count([1_000, 1_000, 0]);
     bench.look(22).await;
     let finished = said(4, "canary", "shop: the canary finished its steps, at 50%");
     assert_eq!(bench.said().await, finished);
     assert!(!bench.look(23).await, "there is nothing left to look at");
-    assert_eq!((bench.split().await, bench.said().await.0), ("50".into(), 4));
+    assert_eq!((bench.split(), bench.said().await.0), ("50".into(), 4));
     assert!(bench.watching.is_empty());
     let noted: Vec<_> = bench.unnoted.iter().map(|entry| entry.version.unwrap().0).collect();
     assert_eq!(noted, [2, 3, 4]);
@@ -157,17 +157,17 @@ async fn a_bad_canary_gets_nothing_and_stays_so_until_there_are_other_steps() {
     bench.count([1_000, 60, 30]);
     bench.look(3).await;
     let (version, author, reason) = bench.said().await;
-    assert_eq!((version, author.as_str(), bench.split().await.as_str()), (3, "canary", "0"));
+    assert_eq!((version, author.as_str(), bench.split().as_str()), (3, "canary", "0"));
     assert!(reason.contains("aborted: 50.0% of its 60 requests failed"), "{reason}");
     // The same document again changes nothing; another one begins anew.
     bench.apply(STEPS).await;
     bench.look(4).await;
-    assert_eq!((bench.split().await.as_str(), bench.said().await.1.as_str()), ("0", "ann"));
+    assert_eq!((bench.split().as_str(), bench.said().await.1.as_str()), ("0", "ann"));
     bench.apply("steps: [{ split: 7, for: 10s }]").await;
     bench.look(5).await;
     assert_eq!(bench.said().await.1, "expiry");
     bench.look(6).await;
-    assert_eq!((bench.split().await.as_str(), bench.said().await.1.as_str()), ("7", "canary"));
+    assert_eq!((bench.split().as_str(), bench.said().await.1.as_str()), ("7", "canary"));
 }
 
 #[tokio::test]
@@ -180,10 +180,10 @@ async fn whoever_comes_later_goes_on_where_it_was() {
     bench.watching = Watching::new();
     bench.count([0; 3]);
     bench.look(11).await;
-    assert_eq!((bench.split().await.as_str(), bench.said().await.0), ("5", 2));
+    assert_eq!((bench.split().as_str(), bench.said().await.0), ("5", 2));
     bench.count([1_000, 50, 0]);
     bench.look(12).await;
-    assert_eq!(bench.split().await, "50", "the time of the step is not begun anew");
+    assert_eq!(bench.split(), "50", "the time of the step is not begun anew");
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn what_the_configuration_says_by_itself_is_no_decision_any_more() {
     decided.commit(&*bench.driver.store, Version(1), ("ann", ""), at(0)).await.unwrap();
     bench.build().await;
     assert!(!bench.look(1).await);
-    assert_eq!((bench.split().await.as_str(), bench.said().await.0), ("40", 2));
+    assert_eq!((bench.split().as_str(), bench.said().await.0), ("40", 2));
     bench.apply("traffic_split: 40").await;
     bench.look(2).await;
     let reason = "the decided split of shop ended: the configuration says the same";

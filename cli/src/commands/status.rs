@@ -1,10 +1,10 @@
 //! `lbctl status`: how everything is, in one sentence and its tables.
 
 use jiff::Timestamp;
-use lb_model::api::{BackendList, HealthView, OverrideList, ProxyList};
+use lb_model::api::{BackendList, BlueGreenList, CanaryList, HealthView, OverrideList, ProxyList};
 use serde::Serialize;
 
-use super::{backends, overrides, proxies};
+use super::{backends, blue_green, canary, overrides, proxies};
 use crate::{
     args::{Filter, Watch},
     client::Client,
@@ -20,6 +20,8 @@ struct Status {
     proxies: ProxyList,
     backends: BackendList,
     overrides: OverrideList,
+    blue_green: BlueGreenList,
+    canaries: CanaryList,
 }
 
 /// Fetches and shows.
@@ -34,6 +36,8 @@ async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
         proxies: client.proxies().await?,
         backends: client.backends(&Filter::default()).await?,
         overrides: client.overrides().await?,
+        blue_green: client.blue_green().await?,
+        canaries: client.canaries().await?,
     };
     let names = |status: &Status| vec![status.health.status.clone()];
     let text = output.render(&status, names, |status| draw(status, output, Timestamp::now()))?;
@@ -57,10 +61,17 @@ fn draw(status: &Status, output: &Output, now: Timestamp) -> String {
             text.push('\n');
         }
     }
-    let overrides = overrides::draw(&status.overrides, output, now);
-    if !overrides.is_empty() {
-        text.push('\n');
-        text += &overrides;
+    // Decisions about services are told where these are.
+    let mut list = status.overrides.clone();
+    list.deployments.retain(|decided| decided.dormant);
+    let overrides = overrides::draw(&list, output, now);
+    let blue_green = blue_green::draw(&status.blue_green, output);
+    let canaries = canary::draw(&status.canaries, output, now);
+    for table in [blue_green, canaries, overrides] {
+        if !table.is_empty() {
+            text.push('\n');
+            text += &table;
+        }
     }
     text
 }
@@ -125,6 +136,7 @@ mod tests {
     ) -> HealthView {
         HealthView {
             status: status.into(),
+            version: "0.1.0".into(),
             software_version: "0.1.0".into(),
             snapshot: Version(version),
             uptime_seconds: 7_500,
@@ -171,7 +183,9 @@ mod tests {
             health,
             proxies: ProxyList { version: Version(0), proxies: vec![] },
             backends: BackendList { backends: vec![], next: None },
-            overrides: OverrideList { version: Version(0), overrides: vec![] },
+            overrides: OverrideList { version: Version(0), overrides: vec![], deployments: vec![] },
+            blue_green: BlueGreenList { version: Version(0), services: vec![] },
+            canaries: CanaryList { version: Version(0), services: vec![] },
         };
         let text = draw(&status, &output(&[]), Timestamp::UNIX_EPOCH);
         assert!(text.contains("\ndisk: 97% full\n"), "{text}");

@@ -499,3 +499,6 @@ const fn other(slot: Slot) -> Slot {
         Slot::Green => Slot::Blue,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! A backend in this process that answers everything with 200 and two bytes.
+//! A backend in this process that answers everything with 200 and a word.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -24,9 +24,14 @@ pub(crate) struct Backend {
 impl Backend {
     /// Starts one.
     pub(crate) async fn start() -> Result<Self> {
+        Self::saying("ok").await
+    }
+
+    /// Starts one that answers with this word.
+    pub(crate) async fn saying(word: &'static str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener)).abort_handle();
+        let task = tokio::spawn(accept(listener, word)).abort_handle();
         Ok(Self { address, task })
     }
 }
@@ -37,7 +42,7 @@ impl Drop for Backend {
     }
 }
 
-async fn accept(listener: TcpListener) {
+async fn accept(listener: TcpListener, word: &'static str) {
     // Aborting this task drops the set, which ends the connections.
     let mut connections = JoinSet::new();
     loop {
@@ -45,8 +50,9 @@ async fn accept(listener: TcpListener) {
         let _ = stream.set_nodelay(true);
         connections.spawn(http1::Builder::new().serve_connection(
             TokioIo::new(stream),
-            service_fn(|_: Request<Incoming>| async {
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+            service_fn(move |_: Request<Incoming>| async move {
+                let body = Bytes::from_static(word.as_bytes());
+                Ok::<_, Infallible>(Response::new(Full::new(body)))
             }),
         ));
         while connections.try_join_next().is_some() {}

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use http::HeaderValue;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
@@ -55,17 +56,18 @@ pub(crate) trait Countable {
     async fn end(&mut self) -> Result<()>;
 }
 
-/// Counts what a request costs, first under strace, then under callgrind.
+/// Counts what a request, with a cookie or without, costs, first under strace, then under
+/// callgrind.
 pub(crate) async fn count(
     counted: &mut impl Countable,
     directory: &Path,
     protocols: &[Protocol],
-    requests: u32,
+    (requests, cookie): (u32, Option<HeaderValue>),
 ) -> Result<Vec<(Protocol, Cost)>> {
     let mut system_calls = Vec::new();
     let (entry, pid) = counted.launch(Vec::new()).await?;
     for protocol in protocols {
-        let mut lanes = Lanes::open(*protocol, entry).await?;
+        let mut lanes = Lanes::open(*protocol, entry, cookie.clone()).await?;
         lanes.send(WARM_UP).await?;
         let counting = SystemCalls::begin(pid, directory).await?;
         let sent = lanes.send(requests).await?;
@@ -77,7 +79,7 @@ pub(crate) async fn count(
     let (entry, pid) = counted.launch(counter.prefix()).await?;
     let mut costs = Vec::new();
     for (protocol, system_calls) in protocols.iter().zip(system_calls) {
-        let mut lanes = Lanes::open(*protocol, entry).await?;
+        let mut lanes = Lanes::open(*protocol, entry, cookie.clone()).await?;
         lanes.send(WARM_UP).await?;
         counter.begin(pid).await?;
         let sent = lanes.send(requests).await?;

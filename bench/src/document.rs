@@ -104,31 +104,86 @@ pub(crate) fn many_routes(routes: usize, change: usize) -> String {
 
 /// A document as in service: checks of health, time-outs, TLS, and `routes` routes, one of which
 /// takes what is asked of [`HOST`].
-pub(crate) fn in_service(routes: usize, origin: SocketAddr, Pair(certificate): &Pair) -> String {
-    let mut text = format!(
-        "entry_points:\n\
-         \x20 web: {{ address: \"127.0.0.1:0\", timeouts: {{ idle: 10m }} }}\n\
-         \x20 websecure: {{ address: \"127.0.0.1:0\", tls: {{}}, timeouts: {{ idle: 10m }} }}\n\
-         health_check: {{ path: /health, interval: 5s, timeout: 1s }}\n\
-         backends:\n\
-         \x20 origin: {{ url: \"http://{origin}\" }}\n\
-         services:\n\
-         \x20 all:\n\
-         \x20   backends: [origin]\n\
-         \x20   timeouts: {{ connect: 5s, response_header: 30s, idle: 60s, total: 120s }}\n\
-         \x20   pool: {{ max_idle: 512 }}\n\
-         routes:\n\
-         \x20 taken: {{ rule: \"Host(`{HOST}`) && PathPrefix(`/`)\", service: all }}\n",
-    );
-    for route in 1..routes.max(1) {
-        let _ = writeln!(
+pub(crate) fn in_service(routes: usize, origin: SocketAddr, pair: &Pair) -> String {
+    InService { routes, backends: 1, features: Features::None }.document(origin, pair)
+}
+
+/// What a document in service has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InService {
+    /// How many routes there are.
+    pub(crate) routes: usize,
+    /// How many backends share the requests.
+    pub(crate) backends: usize,
+    /// What is configured for these.
+    pub(crate) features: Features,
+}
+
+/// Traffic management of a document in service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Features {
+    /// Nothing.
+    None,
+    /// All that can be at once, none of which has anything to do as long as backends are well.
+    All,
+}
+
+/// What the service has then.
+const ALL_FEATURES: &str = "    strategy: peak_ewma
+    slow_start: 500ms
+    passive_health_check: { success_rate: {} }
+    retry:
+      attempts: 3
+      on: [connect_failure, reset, gateway_error, 5xx]
+      per_try_timeout: 10s
+    traffic_management:
+      session_stickiness: { enabled: true, cookie_name: lb }
+      canary: { enabled: true, traffic_split: 10, canary_backends: [{ backend_id: next }] }
+      circuit_breaker: { enabled: true }
+";
+
+impl InService {
+    /// The document. All backends are at `origin`.
+    pub(crate) fn document(self, origin: SocketAddr, Pair(certificate): &Pair) -> String {
+        let has_all = self.features == Features::All;
+        let mut text = "entry_points:\n\
+            \x20 web: { address: \"127.0.0.1:0\", timeouts: { idle: 10m } }\n\
+            \x20 websecure: { address: \"127.0.0.1:0\", tls: {}, timeouts: { idle: 10m } }\n\
+            health_check: { path: /health, interval: 5s, timeout: 1s }\n\
+            backends:\n"
+            .to_owned();
+        let names: Vec<_> = (0..self.backends).map(|index| format!("origin-{index}")).collect();
+        for name in names.iter().map(String::as_str).chain(has_all.then_some("next")) {
+            let _ = writeln!(text, "  {name}: {{ url: \"http://{origin}\" }}");
+        }
+        if has_all {
+            text.push_str("middlewares:\n  many: { in_flight: { amount: 10000 } }\n");
+        }
+        let _ = write!(
             text,
-            "  r{route}: {{ rule: \"Host(`h{route}.example.com`) && PathPrefix(`/v1`)\", \
-             service: all }}"
+            "services:\n\
+             \x20 all:\n\
+             \x20   backends: [{names}]\n\
+             \x20   timeouts: {{ connect: 5s, response_header: 30s, idle: 60s, total: 120s }}\n\
+             \x20   pool: {{ max_idle: 512{places} }}\n\
+             {features}\
+             routes:\n\
+             \x20 taken: {{ rule: \"Host(`{HOST}`) && PathPrefix(`/`)\", service: all{gates} }}\n",
+            names = names.join(", "),
+            places = if has_all { ", max_connections: 1000" } else { "" },
+            features = if has_all { ALL_FEATURES } else { "" },
+            gates = if has_all { ", middlewares: [many]" } else { "" },
         );
+        for route in 1..self.routes.max(1) {
+            let _ = writeln!(
+                text,
+                "  r{route}: {{ rule: \"Host(`h{route}.example.com`) && PathPrefix(`/v1`)\", \
+                 service: all }}"
+            );
+        }
+        let _ = write!(text, "certificates:\n  default:\n{certificate}");
+        text
     }
-    let _ = write!(text, "certificates:\n  default:\n{certificate}");
-    text
 }
 
 #[cfg(test)]
@@ -147,7 +202,10 @@ mod tests {
         };
         let service = in_service(100, backends[0], &pair);
         assert_eq!(service.matches("Host(").count(), 100);
-        let documents = [served(1), served(2), many_routes(100, 1), many_routes(100, 101), service];
+        let features = InService { routes: 3, backends: 10, features: Features::All };
+        let features = features.document(backends[0], &pair);
+        let (one, another) = (many_routes(100, 1), many_routes(100, 101));
+        let documents = [served(1), served(2), one, another, service, features];
         for document in documents {
             let parsed = Config::parse(&Bundle::of_text("lb.yaml", &document), 0);
             assert!(parsed.is_ok(), "{document}: {:?}", parsed.err());

@@ -54,7 +54,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     let data_plane = settings.data_plane.clone();
     let mut subject = Subject::prepare(&settings.common, data_plane, 1, document).await?;
     let directory = subject.directory();
-    let mut costs = count(&mut subject, &directory, &Protocol::ALL, settings.requests).await?;
+    let mut costs =
+        count(&mut subject, &directory, &Protocol::ALL, (settings.requests, None)).await?;
     let environment = Environment::here().await;
 
     let Some(known) = known else {
@@ -73,7 +74,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Outcome> {
     if !too_dear.is_empty() {
         say("something costs more than it did; counting it once more");
         for (protocol, again) in
-            count(&mut subject, &directory, &too_dear, settings.requests).await?
+            count(&mut subject, &directory, &too_dear, (settings.requests, None)).await?
         {
             let first = costs.iter_mut().find(|(known, _)| *known == protocol);
             let (_, first) = first.context("counted only once")?;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -24,7 +24,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 /// An open connection.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Connection {
 pub(crate) struct Answer {
     /// Its status.
     pub(crate) status: StatusCode,
+    /// Its fields.
+    pub(crate) fields: HeaderMap,
     /// Its body.
     pub(crate) body: Bytes,
     /// Whether the server said that no other follows on this connection.
@@ -78,12 +80,12 @@ impl Connection {
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer> {
         let exchange = async {
             let response = self.sender.send_request(request).await?;
-            let status = response.status();
-            let closes = response.headers().get(header::CONNECTION);
+            let (head, body) = response.into_parts();
+            let closes = head.headers.get(header::CONNECTION);
             let is_last =
                 closes.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
-            let body = response.into_body().collect().await?.to_bytes();
-            Ok(Answer { status, body, is_last })
+            let body = body.collect().await?.to_bytes();
+            Ok(Answer { status: head.status, fields: head.headers, body, is_last })
         };
         match tokio::time::timeout(LIMIT, exchange).await {
             Ok(answer) => answer,

@@ -60,7 +60,11 @@ pub(crate) struct Entry {
 
 /// Open connections.
 #[derive(Debug)]
-pub(crate) struct Lanes(Vec<Lane>);
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+    /// What each request brings along.
+    cookie: Option<HeaderValue>,
+}
 
 #[derive(Debug)]
 enum Lane {
@@ -69,8 +73,12 @@ enum Lane {
 }
 
 impl Lanes {
-    /// Opens them.
-    pub(crate) async fn open(protocol: Protocol, entry: Entry) -> Result<Self> {
+    /// Opens them, for requests with this cookie.
+    pub(crate) async fn open(
+        protocol: Protocol,
+        entry: Entry,
+        cookie: Option<HeaderValue>,
+    ) -> Result<Self> {
         let mut lanes = Vec::new();
         match protocol {
             Protocol::H1 => {
@@ -93,36 +101,39 @@ impl Lanes {
                 }
             }
         }
-        Ok(Self(lanes))
+        Ok(Self { lanes, cookie })
     }
 
     /// Sends `requests` requests, or a few more so that each lane sends as many, and gives how
     /// many these were. Any answer but a 200 is an error.
     pub(crate) async fn send(&mut self, requests: u32) -> Result<u32> {
-        let each = requests.div_ceil(self.0.len() as u32);
-        let count = each * self.0.len() as u32;
+        let each = requests.div_ceil(self.lanes.len() as u32);
+        let count = each * self.lanes.len() as u32;
         let mut sending = JoinSet::new();
-        for mut lane in self.0.drain(..) {
+        for mut lane in self.lanes.drain(..) {
+            let cookie = self.cookie.clone();
             sending.spawn(async move {
                 for _ in 0..each {
-                    lane.send().await?;
+                    lane.send(cookie.as_ref()).await?;
                 }
                 anyhow::Ok(lane)
             });
         }
         while let Some(lane) = sending.join_next().await {
-            self.0.push(lane.context("a lane ended")??);
+            self.lanes.push(lane.context("a lane ended")??);
         }
         Ok(count)
     }
 }
 
 impl Lane {
-    async fn send(&mut self) -> Result<()> {
+    async fn send(&mut self, cookie: Option<&HeaderValue>) -> Result<()> {
         let status = match self {
-            Self::Own(connection) => connection.send(like_a_browser(get("/s"))).await?.status,
+            Self::Own(connection) => {
+                connection.send(like_a_browser(get("/s"), cookie)).await?.status
+            }
             Self::Shared(shared) => {
-                let mut request = like_a_browser(Request::new(Full::default()));
+                let mut request = like_a_browser(Request::new(Full::default()), cookie);
                 *request.uri_mut() = format!("https://{HOST}/s").parse()?;
                 shared.ready().await?;
                 let answer = shared.send_request(request).await?;
@@ -137,10 +148,16 @@ impl Lane {
 }
 
 /// Adds the fields that generators of load send.
-fn like_a_browser(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+fn like_a_browser(
+    mut request: Request<Full<Bytes>>,
+    cookie: Option<&HeaderValue>,
+) -> Request<Full<Bytes>> {
     let headers = request.headers_mut();
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    if let Some(cookie) = cookie {
+        headers.insert(header::COOKIE, cookie.clone());
+    }
     request
 }
 

@@ -17,13 +17,17 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    http::{Connection, get},
+    http::{Answer, Connection, get},
     report::{Distribution, Report},
     rotation::Rotation,
+    shared::{self, Shared},
 };
 
 /// How many failures are told in full.
 const TOLD: usize = 5;
+
+/// A request that is answered later than this is a slow one.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What is requested.
 pub(crate) const PATH: &str = "/load";
@@ -35,7 +39,12 @@ pub(crate) enum Over {
     KeptConnections,
     /// A connection and a handshake for each request.
     NewTls(TlsConnector),
+    /// HTTP/2 connections that stand, to the proxies that they lead to.
+    SharedConnections(Arc<Shared>),
 }
+
+/// Is told of each answer, and when its request was sent.
+pub(crate) type Watch = Arc<dyn Fn(Instant, &Answer) + Send + Sync>;
 
 /// Requests on their way until [`Load::stop`].
 #[derive(Debug)]
@@ -52,6 +61,8 @@ pub(crate) struct Tally {
     pub(crate) good: u64,
     /// Everything else.
     pub(crate) failed: u64,
+    /// Of the good ones, those that took longer than a second.
+    pub(crate) slow: u64,
     failures: Vec<String>,
     times: Vec<Duration>,
 }
@@ -59,6 +70,11 @@ pub(crate) struct Tally {
 impl Load {
     /// Sends `rate` requests a second.
     pub(crate) fn start(rotation: Arc<Rotation>, rate: u32, over: Over) -> Self {
+        Self::watched(rotation, rate, over, Arc::new(|_, _| {}))
+    }
+
+    /// The same, and `watch` is told of each answer.
+    pub(crate) fn watched(rotation: Arc<Rotation>, rate: u32, over: Over, watch: Watch) -> Self {
         let tally = Arc::new(Mutex::default());
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
         let counting = Arc::clone(&tally);
@@ -72,9 +88,9 @@ impl Load {
                     due = ticks.tick() => due.into_std(),
                 };
                 let (rotation, tally) = (Arc::clone(&rotation), Arc::clone(&counting));
-                let over = over.clone();
+                let (over, watch) = (over.clone(), Arc::clone(&watch));
                 requests.spawn(async move {
-                    let outcome = one(&rotation, &over).await;
+                    let outcome = one(&rotation, &over, &watch).await;
                     lock(&tally).count(due.elapsed(), outcome);
                 });
                 while requests.try_join_next().is_some() {}
@@ -101,7 +117,10 @@ impl Tally {
     fn count(&mut self, time: Duration, outcome: Result<()>) {
         self.times.push(time);
         match outcome {
-            Ok(()) => self.good += 1,
+            Ok(()) => {
+                self.good += 1;
+                self.slow += u64::from(time > SLOW);
+            }
             Err(error) => {
                 self.failed += 1;
                 if self.failures.len() < TOLD {
@@ -116,10 +135,21 @@ impl Tally {
     pub(crate) fn with(mut self, other: Self) -> Self {
         self.good += other.good;
         self.failed += other.failed;
+        self.slow += other.slow;
         self.failures.extend(other.failures);
         self.failures.truncate(TOLD);
         self.times.extend(other.times);
         self
+    }
+
+    /// All requests.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.good + self.failed
+    }
+
+    /// Those that failed or took longer than a second.
+    pub(crate) const fn lost(&self) -> u64 {
+        self.failed + self.slow
     }
 
     /// The times of all requests.
@@ -137,11 +167,18 @@ impl Tally {
     }
 }
 
-async fn one(rotation: &Rotation, over: &Over) -> Result<()> {
+async fn one(rotation: &Rotation, over: &Over, watch: &Watch) -> Result<()> {
+    if let Over::SharedConnections(shared) = over {
+        let sender = shared.sender().await?;
+        let sent = Instant::now();
+        let answer = shared::get(sender, PATH).await?;
+        watch(sent, &answer);
+        return good(&answer);
+    }
     let mut pick = rotation.pick().context("no proxy was ready")?;
     let mut connection = match over {
         Over::NewTls(tls) => Connection::open_tls(pick.address, tls).await?,
-        Over::KeptConnections => loop {
+        _ => loop {
             let Some(kept) = pick.kept.take() else {
                 break Connection::open(pick.address).await?;
             };
@@ -151,12 +188,19 @@ async fn one(rotation: &Rotation, over: &Over) -> Result<()> {
             }
         },
     };
+    let sent = Instant::now();
     let answer = connection.send(get(PATH)).await?;
-    if !answer.status.is_success() {
-        bail!("{} {}", answer.status, String::from_utf8_lossy(&answer.body).trim_end());
-    }
+    watch(sent, &answer);
+    good(&answer)?;
     if matches!(over, Over::KeptConnections) && !answer.is_last {
         rotation.keep(&pick, connection);
+    }
+    Ok(())
+}
+
+fn good(answer: &Answer) -> Result<()> {
+    if !answer.status.is_success() {
+        bail!("{} {}", answer.status, String::from_utf8_lossy(&answer.body).trim_end());
     }
     Ok(())
 }

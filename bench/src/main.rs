@@ -8,12 +8,15 @@ mod change_to_live;
 mod cluster;
 mod counting;
 mod document;
+mod features;
 mod fleet;
 mod gate;
 mod http;
 mod lanes;
 mod load;
 mod mirror;
+mod misbehave;
+mod namespace;
 mod objects;
 mod origin;
 mod outage;
@@ -22,8 +25,10 @@ mod process;
 mod pushes;
 mod report;
 mod rotation;
+mod shared;
 mod soak;
 mod subject;
+mod switch;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -51,6 +56,12 @@ enum Benchmark {
     Pushes(pushes::Settings),
     /// What clients notice of mirrors that are dead, hang or fail
     Mirror(mirror::Settings),
+    /// One of ten backends turns bad, behind lb and behind other proxies
+    Misbehave(misbehave::Settings),
+    /// From one slot to the other and back, under load
+    Switch(switch::Settings),
+    /// What all of traffic management costs a request
+    Features(features::Settings),
     /// A steady load on one proxy for long
     Soak(soak::Settings),
     /// A large fleet of simulated proxies on one control plane
@@ -97,6 +108,8 @@ fn run(mut arguments: Arguments) -> Result<bool> {
     match &mut arguments.benchmark {
         Benchmark::Gate(_) => gate::stay()?,
         Benchmark::Peers(settings) => settings.stay()?,
+        Benchmark::Features(settings) => settings.stay()?,
+        Benchmark::Misbehave(settings) => settings.enter()?,
         _ => {}
     }
     // Fails only when there is one already, which is as good.
@@ -133,6 +146,15 @@ async fn measure(benchmark: Benchmark) -> Result<(Outcome, Option<PathBuf>)> {
         }
         Benchmark::Mirror(settings) => {
             (Box::pin(mirror::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Misbehave(settings) => {
+            (Box::pin(misbehave::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Switch(settings) => {
+            (Box::pin(switch::run(&settings)).await?.into(), settings.common.json)
+        }
+        Benchmark::Features(settings) => {
+            (Box::pin(features::run(&settings)).await?.into(), settings.common.json)
         }
         Benchmark::Soak(settings) => {
             (Box::pin(soak::run(&settings)).await?.into(), settings.common.json)

@@ -14,7 +14,7 @@ mod peer;
 mod plot;
 mod scenario;
 mod stand;
-mod usage;
+pub(crate) mod usage;
 
 use std::{
     fs,
@@ -81,14 +81,15 @@ pub(crate) struct Settings {
 
 /// Who runs where.
 #[derive(Debug, Clone, Default)]
-struct Placement {
+pub(crate) struct Placement {
     proxy: Vec<usize>,
-    others: Vec<usize>,
+    /// What is left for all else.
+    pub(crate) others: Vec<usize>,
 }
 
 impl Placement {
     /// A proxy gets the first processors, all else the rest, or the last one if there is no rest.
-    fn of(all: &[usize], workers: usize) -> Result<Self> {
+    pub(crate) fn of(all: &[usize], workers: usize) -> Result<Self> {
         ensure!(all.len() >= 2, "this takes two processors, here is one");
         ensure!(workers <= all.len(), "here are fewer than {workers} processors");
         let (proxy, rest) = all.split_at(workers);
@@ -97,7 +98,7 @@ impl Placement {
     }
 
     /// The command that keeps a proxy where it should be.
-    fn prefix(&self) -> Vec<String> {
+    pub(crate) fn prefix(&self) -> Vec<String> {
         let list: Vec<_> = self.proxy.iter().map(ToString::to_string).collect();
         vec!["taskset".to_owned(), "-c".to_owned(), list.join(",")]
     }

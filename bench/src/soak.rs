@@ -62,7 +62,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<Report> {
 
     let mut looks = Vec::new();
     let mut ticks = interval(LOOK);
-    let wrk = Wrk { script: Some(&script), closes: false };
+    let wrk = Wrk { script: Some(&script), ..Wrk::default() };
     let sending = wrk.run(&url, settings.time.as_secs() as u32);
     tokio::pin!(sending);
     let done = loop {

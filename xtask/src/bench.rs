@@ -60,6 +60,14 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
             build(root, "release", &PROGRAMS)?;
             become_bench("release", options.rest, &[])
         }
+        Some("misbehave") => {
+            tools::provide(&tools::NETWORKS, options.install)?;
+            let usual = ["--peers".to_owned(), "envoy,haproxy".to_owned()];
+            let named: Vec<_> = options.rest.iter().copied().chain(&usual).collect();
+            peers::provide(root, &target()?, &named, options.install)?;
+            build(root, "release", &PROGRAMS)?;
+            become_bench("release", options.rest, &[])
+        }
         _ => {
             let profile = options.profile.unwrap_or("release");
             build(root, profile, &PROGRAMS)?;

@@ -28,6 +28,10 @@ pub(crate) const TESTS: [Tool; 8] = [
 /// What tests run that comes from the package index of Python, as `NAME==VERSION`.
 pub(crate) const PYTHON_TESTS: [&str; 1] = ["schemathesis==4.32.5"];
 
+/// What makes a network in which packets are lost.
+pub(crate) const NETWORKS: [Tool; 3] =
+    [("unshare", "util-linux"), ("ip", "iproute2"), ("nft", "nftables")];
+
 /// What counts instructions and system calls.
 pub(crate) const COUNTERS: [Tool; 3] =
     [("valgrind", "valgrind"), ("vgdb", "valgrind"), ("strace", "strace")];

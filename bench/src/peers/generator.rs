@@ -20,6 +20,8 @@ pub(super) const POST_SCRIPT: &str = "wrk.method = \"POST\"\n\
 pub(crate) struct Wrk<'a> {
     /// A script in Lua.
     pub(crate) script: Option<&'a Path>,
+    /// What each request has as its cookie.
+    pub(crate) cookie: Option<&'a str>,
     /// Each request has a connection of its own.
     pub(crate) closes: bool,
 }
@@ -41,6 +43,9 @@ impl Wrk<'_> {
         command.arg("-H").arg(format!("Host: {HOST}"));
         command.arg("-H").arg(format!("User-Agent: {USER_AGENT}"));
         command.args(["-H", "Accept: */*"]);
+        if let Some(cookie) = self.cookie {
+            command.arg("-H").arg(format!("Cookie: {cookie}"));
+        }
         if self.closes {
             command.args(["-H", "Connection: close"]);
         }

@@ -268,7 +268,7 @@ impl<'a> Stand<'a> {
         let directory = self.directory.path().join(format!("counted-{}", contender.name));
         let mut counted = Counted { stand: self, kind, running: None };
         let costs = match fs::create_dir_all(&directory) {
-            Ok(()) => count(&mut counted, &directory, &Protocol::ALL, COUNTED).await,
+            Ok(()) => count(&mut counted, &directory, &Protocol::ALL, (COUNTED, None)).await,
             Err(error) => Err(error.into()),
         };
         if costs.is_err()

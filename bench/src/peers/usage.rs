@@ -7,11 +7,11 @@ use rustix::process::Pid;
 
 /// A process and its descendants.
 #[derive(Debug)]
-pub(super) struct Tree(Vec<i32>);
+pub(crate) struct Tree(Vec<i32>);
 
 impl Tree {
     /// The tree as it is now.
-    pub(super) fn of(root: Pid) -> Result<Self> {
+    pub(crate) fn of(root: Pid) -> Result<Self> {
         let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -33,7 +33,7 @@ impl Tree {
     }
 
     /// Processor time so far, in nanoseconds as the scheduler counts them.
-    pub(super) fn processor(&self) -> Result<u64> {
+    pub(crate) fn processor(&self) -> Result<u64> {
         let mut sum = 0;
         for pid in &self.0 {
             for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
@@ -47,7 +47,7 @@ impl Tree {
     }
 
     /// Memory in bytes, each shared page divided among those who share it.
-    pub(super) fn memory(&self) -> Result<u64> {
+    pub(crate) fn memory(&self) -> Result<u64> {
         let mut sum = 0;
         for pid in &self.0 {
             let path = format!("/proc/{pid}/smaps_rollup");

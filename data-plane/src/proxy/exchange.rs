@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{
     choose::Chosen,
     client::{Entry, Ticket},
-    in_flight::Pass,
+    in_flight::Passes,
 };
 use crate::{runtime::compiled::RouteTarget, stats::RouteCounters};
 
@@ -29,7 +29,7 @@ pub struct Exchange {
     /// What the client is to remember.
     cookie: Option<Box<[u8]>>,
     /// Held until the end, where there are limits.
-    _passes: Vec<Pass>,
+    _passes: Passes,
     start: Instant,
     uploaded: u64,
     is_over: bool,
@@ -41,7 +41,7 @@ impl Exchange {
         ticket: Ticket,
         entry: Rc<Entry>,
         route: usize,
-        (chosen, passes): (Chosen, Vec<Pass>),
+        (chosen, passes): (Chosen, Passes),
         start: Instant,
     ) -> Self {
         let Chosen { cluster, picked: Picked { attempt, member, cookie } } = chosen;
@@ -172,7 +172,12 @@ impl Exchange {
 
     /// The route.
     pub fn route(&self) -> &RouteTarget {
-        &self.entry.view.snapshot().routes[self.route]
+        self.route_in(&self.entry)
+    }
+
+    /// The route, for as long as its entry point is held.
+    pub fn route_in<'e>(&self, entry: &'e Entry) -> &'e RouteTarget {
+        &entry.view.snapshot().routes[self.route]
     }
 
     /// This worker's counters of the route.

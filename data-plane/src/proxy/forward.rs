@@ -5,7 +5,7 @@
 //! while it is sent, up to a limit, so that it can be sent once more. A budget bounds what all
 //! requests of a service together may try again, so that retries do not keep a service down.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use http::Method;
 use lb_http::{Clock, Reason, Source};
@@ -114,6 +114,29 @@ pub struct Forward<'a> {
     pub upgrades: bool,
 }
 
+/// What bounds the tries of a request, and those it has had.
+struct Tries<'a> {
+    again: Option<&'a Again>,
+    per_try: Option<Duration>,
+    deadline: Option<Instant>,
+    /// Whether sending it twice does nothing twice.
+    may_repeat: bool,
+    tried: Vec<(usize, usize)>,
+}
+
+/// What follows a try.
+enum Step {
+    /// Nothing: what it brought is what there is.
+    Over,
+    /// A try at another service, which was chosen.
+    FailOver(Chosen),
+    /// A try at another backend, which the budget has paid for.
+    Repeat,
+}
+
+/// What a try brought.
+type Sent = Result<Box<Connection>, SendError>;
+
 impl Forward<'_> {
     /// Sends it and waits for the response head, at one backend after the other where that is
     /// configured. The exchange ends up at the backend that answered.
@@ -127,90 +150,127 @@ impl Forward<'_> {
         source: &mut S,
         clock: &mut Clock,
     ) -> Result<Box<Connection>, Failure> {
-        let deadline = self.limits.total.map(|total| exchange.start() + total);
-        let retry = exchange.route().retry.clone().filter(|_| !self.upgrades);
-        let again = retry.as_ref();
+        let entry = Rc::clone(exchange.entry());
+        let again = exchange.route_in(&entry).retry.as_ref().filter(|_| !self.upgrades);
         let most = match again {
             Some(again) => again.retry.max_body_bytes.0,
             None => KEPT_FOR_FAILOVER,
         };
         let per_try = again.and_then(|again| again.retry.per_try_timeout);
-        let per_try = per_try.map(lb_model::value::Duration::get);
-        let may_repeat =
-            is_idempotent(self.method) || again.is_some_and(|again| again.retry.non_idempotent);
+        let mut tries = Tries {
+            again,
+            per_try: per_try.map(lb_model::value::Duration::get),
+            deadline: self.limits.total.map(|total| exchange.start() + total),
+            may_repeat: is_idempotent(self.method)
+                || again.is_some_and(|again| again.retry.non_idempotent),
+            tried: Vec::new(),
+        };
         let mut body = Replay::new(source, usize::try_from(most).unwrap_or(usize::MAX));
-        let mut tried = Vec::new();
         exchange.deposit();
-        loop {
-            if exchange.attempt().must_wait() {
-                exchange.queue().await.map_err(Failure::Overflow)?;
-            }
-            let start = if tried.is_empty() { exchange.start() } else { Instant::now() };
-            let end = per_try.map(|limit| start + limit);
-            let end = match (end, deadline) {
-                (Some(end), Some(deadline)) => Some(end.min(deadline)),
-                (end, deadline) => end.or(deadline),
-            };
-            let request = Outgoing { head: self.head, method: self.method, start, deadline: end };
-            let endpoint = std::rc::Rc::clone(exchange.endpoint());
-            let sent = endpoint.send(request, &mut body, self.limits.send, clock).await;
-            let repeats = match &sent {
-                Ok(connection) => {
-                    let status = connection.response().status.as_u16();
-                    if status != 101 && exchange.fails_over(status) && body.can_repeat() {
-                        tried.push(exchange.place());
-                        let next = exchange.failover().map(|next| {
-                            choose(exchange.entry(), next, &self.seen, &tried, Instant::now())
-                        });
-                        if let Some(Ok(chosen)) = next {
-                            exchange.answered(status);
-                            self.go_on(exchange, chosen, &mut body);
-                            continue;
-                        }
-                        return Ok(sent?);
-                    }
-                    may_repeat && again.is_some_and(|again| again.rejects(status))
-                }
-                Err(error) => again.is_some_and(|again| again.repeats(error, may_repeat)),
-            };
-            let tries = again.map_or(1, |again| again.retry.attempts as usize);
-            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if !repeats || is_late || tried.len() + 1 >= tries || !body.can_repeat() {
-                return Ok(sent?);
-            }
-            if !exchange.withdraw() {
-                return Ok(sent?);
-            }
-            tried.push(exchange.place());
-            if let Some(again) = again {
-                pause(again.retry.initial_interval.get(), tried.len(), deadline).await;
-            }
-            let now = Instant::now();
-            let from = exchange.first_cluster();
-            // Another backend first; where there is none, perhaps the same one does better now.
-            let chosen = choose(exchange.entry(), from, &self.seen, &tried, now)
-                .or_else(|_| choose(exchange.entry(), from, &self.seen, &[], now));
-            let Ok(chosen) = chosen else { return Ok(sent?) };
-            match &sent {
-                Ok(connection) => exchange.answered(connection.response().status.as_u16()),
-                Err(error) => exchange.attempt_mut().fail(error.reason(), now),
-            }
-            drop(sent);
-            self.go_on(exchange, chosen, &mut body);
+        let sent = self.once(&tries, exchange, &mut body, clock).await?;
+        match self.judge(&mut tries, exchange, &sent, &body) {
+            Step::Over => Ok(sent?),
+            // Boxed, so that requests that are sent once do not carry the room for it.
+            step => Box::pin(self.repeat(tries, exchange, (&mut body, clock), (sent, step))).await,
         }
     }
 
-    /// Turns to another backend.
-    fn go_on<S: Source>(
+    /// Goes on until a try is good enough, or the last.
+    async fn repeat<S: Source>(
         &mut self,
+        mut tries: Tries<'_>,
         exchange: &mut Exchange,
-        chosen: Chosen,
+        (body, clock): (&mut Replay<'_, S>, &mut Clock),
+        (mut sent, mut step): (Sent, Step),
+    ) -> Result<Box<Connection>, Failure> {
+        loop {
+            let chosen = match step {
+                Step::Over => return Ok(sent?),
+                Step::FailOver(chosen) => chosen,
+                Step::Repeat => {
+                    tries.tried.push(exchange.place());
+                    if let Some(again) = tries.again {
+                        let initial = again.retry.initial_interval.get();
+                        pause(initial, tries.tried.len(), tries.deadline).await;
+                    }
+                    let now = Instant::now();
+                    let from = exchange.first_cluster();
+                    // Another backend first; where there is none, perhaps the same one does better
+                    // now.
+                    let chosen = choose(exchange.entry(), from, &self.seen, &tries.tried, now)
+                        .or_else(|_| choose(exchange.entry(), from, &self.seen, &[], now));
+                    let Ok(chosen) = chosen else { return Ok(sent?) };
+                    chosen
+                }
+            };
+            match &sent {
+                Ok(connection) => exchange.answered(connection.response().status.as_u16()),
+                Err(error) => exchange.attempt_mut().fail(error.reason(), Instant::now()),
+            }
+            drop(sent);
+            exchange.turn_to(chosen);
+            body.rewind();
+            self.head.clear();
+            (self.write)(exchange, self.head);
+            sent = self.once(&tries, exchange, body, clock).await?;
+            step = self.judge(&mut tries, exchange, &sent, body);
+        }
+    }
+
+    /// One try.
+    async fn once<S: Source>(
+        &self,
+        tries: &Tries<'_>,
+        exchange: &mut Exchange,
         body: &mut Replay<'_, S>,
-    ) {
-        exchange.turn_to(chosen);
-        body.rewind();
-        self.head.clear();
-        (self.write)(exchange, self.head);
+        clock: &mut Clock,
+    ) -> Result<Sent, Failure> {
+        if exchange.attempt().must_wait() {
+            exchange.queue().await.map_err(Failure::Overflow)?;
+        }
+        let start = if tries.tried.is_empty() { exchange.start() } else { Instant::now() };
+        let end = tries.per_try.map(|limit| start + limit);
+        let end = match (end, tries.deadline) {
+            (Some(end), Some(deadline)) => Some(end.min(deadline)),
+            (end, deadline) => end.or(deadline),
+        };
+        let request = Outgoing { head: self.head, method: self.method, start, deadline: end };
+        let endpoint = Rc::clone(exchange.endpoint());
+        Ok(endpoint.send(request, body, self.limits.send, clock).await)
+    }
+
+    /// What follows a try that brought this.
+    fn judge<S: Source>(
+        &self,
+        tries: &mut Tries<'_>,
+        exchange: &Exchange,
+        sent: &Sent,
+        body: &Replay<'_, S>,
+    ) -> Step {
+        let repeats = match sent {
+            Ok(connection) => {
+                let status = connection.response().status.as_u16();
+                if status != 101 && exchange.fails_over(status) && body.can_repeat() {
+                    tries.tried.push(exchange.place());
+                    let next = exchange.failover().map(|next| {
+                        choose(exchange.entry(), next, &self.seen, &tries.tried, Instant::now())
+                    });
+                    return match next {
+                        Some(Ok(chosen)) => Step::FailOver(chosen),
+                        _ => Step::Over,
+                    };
+                }
+                tries.may_repeat && tries.again.is_some_and(|again| again.rejects(status))
+            }
+            Err(error) => tries.again.is_some_and(|again| again.repeats(error, tries.may_repeat)),
+        };
+        if !repeats {
+            return Step::Over;
+        }
+        let most = tries.again.map_or(1, |again| again.retry.attempts as usize);
+        let is_late = tries.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let is_possible = !is_late && tries.tried.len() + 1 < most && body.can_repeat();
+        if is_possible && exchange.withdraw() { Step::Repeat } else { Step::Over }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     choose::{Nobody, Seen, choose},
     client::{Client, Ticket},
     exchange::Exchange,
-    in_flight::Pass,
+    in_flight::Passes,
     rescue::{Connection, Refusal},
     target::{self, Host, Target},
 };
@@ -104,8 +104,8 @@ pub fn accept<'a>(
 }
 
 /// Passes all gates of a route.
-fn enter(target: &RouteTarget, seen: &Seen<'_>) -> Result<Vec<Pass>, Nobody> {
-    let mut passes = Vec::new();
+fn enter(target: &RouteTarget, seen: &Seen<'_>) -> Result<Passes, Nobody> {
+    let mut passes = Passes::default();
     for gate in &target.in_flight {
         let Some(pass) = gate.enter(seen) else {
             return Err(Nobody { reason: Reason::TooManyInFlight, retry_after: None });

@@ -32,6 +32,24 @@ pub struct Pass {
     client: Option<u64>,
 }
 
+/// Requests inside gates, nearly always of one gate or none: these take no memory of their own.
+#[derive(Debug, Default)]
+pub struct Passes {
+    first: Option<Pass>,
+    others: Vec<Pass>,
+}
+
+impl Passes {
+    /// Holds one more.
+    pub fn push(&mut self, pass: Pass) {
+        if self.first.is_none() {
+            self.first = Some(pass);
+        } else {
+            self.others.push(pass);
+        }
+    }
+}
+
 impl Gate {
     /// Nobody is inside.
     pub fn new(limit: InFlightLimit) -> Self {

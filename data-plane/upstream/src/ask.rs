@@ -52,8 +52,11 @@ pub fn client(ask: &dyn Ask) -> u64 {
 /// The value of a cookie in the fields that hold cookies (RFC 6265, 4.2.1).
 pub fn cookie_in<'a>(fields: impl Iterator<Item = &'a [u8]>, name: &str) -> Option<&'a [u8]> {
     for field in fields {
-        for pair in field.split(|byte| *byte == b';') {
-            let pair = pair.trim_ascii_start();
+        let mut rest = Some(field);
+        while let Some(field) = rest {
+            let end = field.iter().position(|byte| *byte == b';');
+            let pair = field[..end.unwrap_or(field.len())].trim_ascii_start();
+            rest = end.map(|end| &field[end + 1..]);
             if let Some(value) = pair.strip_prefix(name.as_bytes())
                 && let Some(value) = value.strip_prefix(b"=")
             {

@@ -21,6 +21,7 @@ use crate::{
     counters::PolicyCounters,
     hash, levels,
     policy::Policy,
+    slow_start,
     split::{Arm, by_hash},
     sticky::{Session, table::Client},
 };
@@ -47,6 +48,7 @@ impl Picked {
 pub(crate) struct Scratch {
     weights: Vec<u16>,
     levels: Vec<levels::Member>,
+    warmth: slow_start::Warmth,
 }
 
 /// The backends that a request may go to, before it is looked at who is well.
@@ -215,12 +217,19 @@ impl LocalCluster {
         scratch: &mut Scratch,
     ) -> bool {
         let members = self.cluster.members();
-        let Scratch { weights, levels } = scratch;
+        let Scratch { weights, levels, warmth } = scratch;
         weights.clear();
         levels.clear();
         let mut any = false;
+        let slow = policy.slow_start.filter(|settings| {
+            let mut all = members.iter().enumerate();
+            !all.all(|(index, member)| {
+                let place = (index, members.len());
+                warmth.is_warm(place, member.endpoint.health(), settings.window, now)
+            })
+        });
         let room = policy.slow_start.map(|_| {
-            crate::slow_start::room(members.iter().map(|member| member.weight).max().unwrap_or(0))
+            slow_start::room(members.iter().map(|member| member.weight).max().unwrap_or(0))
         });
         for (index, member) in members.iter().enumerate() {
             let is_full = !takes_full
@@ -228,9 +237,12 @@ impl LocalCluster {
             let out = out(index, member, tried, now);
             let takes_part = pool.has(member) && !is_full;
             let mut weight = if takes_part { member.weight } else { 0 };
-            if let (Some(settings), Some(room)) = (policy.slow_start, room) {
-                let up_for = member.endpoint.health().up_for(now);
-                weight = settings.share(weight.saturating_mul(room), up_for);
+            // Whether anyone is in its slow start or not: balancers remember weights.
+            if let Some(room) = room {
+                weight = weight.saturating_mul(room);
+            }
+            if let Some(settings) = slow {
+                weight = settings.share(weight, member.endpoint.health().up_for(now));
             }
             if policy.levels.is_some() {
                 levels.push(levels::Member {

@@ -145,6 +145,11 @@ impl Health {
         now.saturating_duration_since(self.start + came)
     }
 
+    /// What changes each time it comes up.
+    pub(crate) fn came_up(&self) -> u64 {
+        self.up_at.load(Ordering::Relaxed)
+    }
+
     /// All that is known.
     pub fn summary(&self) -> HealthSummary {
         let detail = self.detail.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,10 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::health::Health;
+
 /// How a backend that came up gets its share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
@@ -43,6 +47,34 @@ impl Settings {
     }
 }
 
+/// Which backends of a service have come through it, as one worker knows: no clock need be asked
+/// about those for each request.
+#[derive(Debug, Default)]
+pub(crate) struct Warmth(Vec<Option<u64>>);
+
+impl Warmth {
+    /// Whether a backend, by its place among `count`, has been up for a whole window at `now`.
+    pub(crate) fn is_warm(
+        &mut self,
+        (place, count): (usize, usize),
+        health: &Health,
+        window: Duration,
+        now: Instant,
+    ) -> bool {
+        self.0.resize(count, None);
+        let came_up = Some(health.came_up());
+        let Some(known) = self.0.get_mut(place) else { return false };
+        if *known == came_up {
+            return true;
+        }
+        let is_warm = health.up_for(now) >= window;
+        if is_warm {
+            *known = came_up;
+        }
+        is_warm
+    }
+}
+
 /// By how much to multiply the weights of a service of which `largest` is the largest, so that
 /// parts of them can be told apart: 100, or as much as fits.
 pub const fn room(largest: u16) -> u16 {
@@ -54,9 +86,12 @@ pub const fn room(largest: u16) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::health::Thresholds;
 
     const MINUTE: Settings =
         Settings { window: Duration::from_mins(1), aggression: 1.0, min_weight_percent: 10 };
@@ -92,6 +127,28 @@ mod tests {
             (room(0), room(1), room(655), room(1_000), room(u16::MAX)),
             (100, 100, 100, 65, 1)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_came_up_again_is_cold_again() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let (mut warmth, health) = (Warmth::default(), Health::new(true));
+        let mut is_warm =
+            |health: &Health| warmth.is_warm((1, 2), health, MINUTE.window, Instant::now());
+        let record = |result: Result<(), &str>| {
+            let once = Thresholds { healthy: 1, unhealthy: 1 };
+            health.record(result.map_err(str::to_owned), once, SystemTime::UNIX_EPOCH)
+        };
+        tokio::time::advance(SECOND).await;
+        assert!(record(Ok(())));
+        tokio::time::advance(SECOND * 59).await;
+        assert!(!is_warm(&health));
+        tokio::time::advance(SECOND).await;
+        assert!(is_warm(&health) && is_warm(&health));
+        assert!(record(Err("no")) && record(Ok(())));
+        assert!(!is_warm(&health));
+        tokio::time::advance(SECOND * 60).await;
+        assert!(is_warm(&health));
     }
 
     proptest! {

@@ -68,8 +68,7 @@ impl<S: Transport> Http1<S> {
                 limits,
                 upgrades,
             };
-            // Boxed, so that connections do not carry the room for it.
-            Box::pin(forward.send(&mut exchange, self, &mut clock)).await
+            forward.send(&mut exchange, self, &mut clock).await
         };
         exchange.upload(self.uploaded);
         let connection = match sent {

@@ -125,8 +125,7 @@ async fn answer(
             limits,
             upgrades: false,
         };
-        // Boxed, so that exchanges do not carry the room for it.
-        Box::pin(forward.send(&mut exchange, &mut upload, &mut backend)).await
+        forward.send(&mut exchange, &mut upload, &mut backend).await
     };
     exchange.upload(upload.bytes);
     let connection = match sent {

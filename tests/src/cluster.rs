@@ -107,7 +107,7 @@ impl Cluster {
         committed.version
     }
 
-    /// Waits until every proxy serves `version`, or a newer one, and the control plane knows.
+    /// Waits until every proxy serves `version`, or one after it, and the control plane knows.
     pub async fn live_on_all(&self, version: Version) {
         eventually(&format!("version {version} is live on every proxy"), async || {
             let list = self.control_plane.proxies().await;

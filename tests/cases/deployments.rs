@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use crate::lbctl::lbctl;
 
-const CHECK: &str = "health_check: { path: /healthz, interval: 50ms, timeout: 40ms, \
-                     healthy_threshold: 1, unhealthy_threshold: 1 }";
+/// A time-out that a busy machine keeps.
+const CHECK: &str = "health_check: { path: /healthz, interval: 1s, timeout: 900ms, \
+                     healthy_threshold: 1, unhealthy_threshold: 3 }";
 
 fn slots(blue: &Backend, green: &Backend, active: &str) -> String {
     format!(

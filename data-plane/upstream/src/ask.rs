@@ -54,7 +54,7 @@ pub fn cookie_in<'a>(fields: impl Iterator<Item = &'a [u8]>, name: &str) -> Opti
     for field in fields {
         let mut rest = Some(field);
         while let Some(field) = rest {
-            let end = field.iter().position(|byte| *byte == b';');
+            let end = memchr::memchr(b';', field);
             let pair = field[..end.unwrap_or(field.len())].trim_ascii_start();
             rest = end.map(|end| &field[end + 1..]);
             if let Some(value) = pair.strip_prefix(name.as_bytes())

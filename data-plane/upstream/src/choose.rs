@@ -222,11 +222,8 @@ impl LocalCluster {
         levels.clear();
         let mut any = false;
         let slow = policy.slow_start.filter(|settings| {
-            let mut all = members.iter().enumerate();
-            !all.all(|(index, member)| {
-                let place = (index, members.len());
-                warmth.is_warm(place, member.endpoint.health(), settings.window, now)
-            })
+            let all = members.iter().map(|member| member.endpoint.health());
+            !warmth.are_warm(all, settings.window, now)
         });
         let room = policy.slow_start.map(|_| {
             slow_start::room(members.iter().map(|member| member.weight).max().unwrap_or(0))

@@ -50,28 +50,34 @@ impl Settings {
 /// Which backends of a service have come through it, as one worker knows: no clock need be asked
 /// about those for each request.
 #[derive(Debug, Default)]
-pub(crate) struct Warmth(Vec<Option<u64>>);
+pub(crate) struct Warmth(Vec<u64>);
+
+/// What is known of a backend that has not come through it: it never came up then.
+const COLD: u64 = u64::MAX;
 
 impl Warmth {
-    /// Whether a backend, by its place among `count`, has been up for a whole window at `now`.
-    pub(crate) fn is_warm(
+    /// Whether all backends have been up for a whole window at `now`; always given in the same
+    /// order.
+    pub(crate) fn are_warm<'a>(
         &mut self,
-        (place, count): (usize, usize),
-        health: &Health,
+        all: impl ExactSizeIterator<Item = &'a Health>,
         window: Duration,
         now: Instant,
     ) -> bool {
-        self.0.resize(count, None);
-        let came_up = Some(health.came_up());
-        let Some(known) = self.0.get_mut(place) else { return false };
-        if *known == came_up {
-            return true;
+        self.0.resize(all.len(), COLD);
+        let mut are_warm = true;
+        for (known, health) in self.0.iter_mut().zip(all) {
+            let came_up = health.came_up();
+            if *known == came_up {
+                continue;
+            }
+            if health.up_for(now) >= window {
+                *known = came_up;
+            } else {
+                are_warm = false;
+            }
         }
-        let is_warm = health.up_for(now) >= window;
-        if is_warm {
-            *known = came_up;
-        }
-        is_warm
+        are_warm
     }
 }
 
@@ -134,7 +140,7 @@ mod tests {
         const SECOND: Duration = Duration::from_secs(1);
         let (mut warmth, health) = (Warmth::default(), Health::new(true));
         let mut is_warm =
-            |health: &Health| warmth.is_warm((1, 2), health, MINUTE.window, Instant::now());
+            |health: &Health| warmth.are_warm([health].into_iter(), MINUTE.window, Instant::now());
         let record = |result: Result<(), &str>| {
             let once = Thresholds { healthy: 1, unhealthy: 1 };
             health.record(result.map_err(str::to_owned), once, SystemTime::UNIX_EPOCH)

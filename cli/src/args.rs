@@ -5,6 +5,7 @@
 
 mod change;
 mod context;
+mod deploy;
 mod doctor;
 mod environment;
 mod explain;
@@ -30,6 +31,7 @@ pub(crate) use self::{
         Wait,
     },
     context::{Context, ContextAction},
+    deploy::{BlueGreen, BlueGreenAction, Canary, CanaryAction, Deploy},
     doctor::{ExplainError, Init},
     environment::Environment,
     explain::Explain,
@@ -38,7 +40,9 @@ pub(crate) use self::{
     },
     format::Format,
     objects::{Kind, Objects, ObjectsAction},
-    operate::{Audit, Backends, BackendsAction, Decision, Filter, LogLevel, Out},
+    operate::{
+        Audit, Backends, BackendsAction, Breakers, BreakersAction, Decision, Filter, LogLevel, Out,
+    },
     up::Up,
     value::server,
     watch::Watch,
@@ -224,6 +228,40 @@ pub(crate) enum Command {
   lbctl backends -o json | jq '.backends[] | select(.health != \"up\")'"
     )]
     Backends(Backends),
+    /// List circuit breakers, and close them
+    #[command(
+        visible_aliases = ["circuit-breaker", "cb"],
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  lbctl circuit-breakers
+  lbctl circuit-breakers --state open
+  lbctl circuit-breakers -o wide            what each proxy says
+  lbctl circuit-breakers reset web1"
+    )]
+    CircuitBreakers(Breakers),
+    /// Say which slots serve, and switch between them
+    #[command(
+        name = "bg",
+        visible_alias = "blue-green",
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  lbctl bg status
+  lbctl bg switch green -m \"release 7\"
+  lbctl bg rollback
+  lbctl bg status --watch"
+    )]
+    BlueGreen(BlueGreen),
+    /// Say how new versions do, and give them more, all or none of the requests
+    #[command(
+        visible_alias = "canaries",
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:
+  lbctl canary status --watch
+  lbctl canary set 25
+  lbctl canary promote
+  lbctl canary abort -m \"too many errors\""
+    )]
+    Canary(Canary),
     /// List routes, in the order in which they are tried
     #[command(
         visible_aliases = ["route", "rt"],
@@ -264,7 +302,7 @@ See also: lbctl proxies, which says where each proxy really listens."
 See also: lbctl doctor, which warns in the last quarter of a certificate's life."
     )]
     Certs(Objects),
-    /// List what operators decided about single backends
+    /// List what was decided about backends, slots and canaries, beside the configuration
     #[command(
         visible_alias = "override",
         after_help = "Examples:

@@ -373,6 +373,11 @@ impl ApiError {
         }
     }
 
+    /// Whether there is nothing where it was asked, as in a control plane of an older release.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.status == 404)
+    }
+
     /// Whether asking again may help.
     pub(crate) fn is_passing(&self) -> bool {
         match self {

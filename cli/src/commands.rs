@@ -5,9 +5,13 @@ mod audit;
 mod authority;
 mod backends;
 mod backup;
+mod blue_green;
+mod breakers;
+mod canary;
 pub(crate) mod check;
 mod config;
 mod context;
+mod deploy;
 mod diff;
 pub(crate) mod doctor;
 mod explain;
@@ -76,6 +80,11 @@ pub(crate) async fn run(
         Command::Backends(backends) => {
             backends::run(&client()?, &backends, environment, output).await
         }
+        Command::CircuitBreakers(settings) => breakers::run(&client()?, &settings, output).await,
+        Command::BlueGreen(settings) => {
+            blue_green::run(&client()?, &settings, environment, output).await
+        }
+        Command::Canary(settings) => canary::run(&client()?, &settings, environment, output).await,
         Command::LogLevel(settings) => log_level::run(&client()?, &settings, output).await,
         Command::Audit(audit) => audit::run(&client()?, &audit, output).await,
         Command::Routes(objects) => objects::run(&client()?, Kind::Routes, &objects, output).await,

@@ -2,8 +2,12 @@
 
 mod access;
 mod backends;
+mod blue_green;
+mod breakers;
+mod canary;
 mod changes;
 mod config;
+mod deployments;
 mod document;
 mod error;
 mod explain;
@@ -90,6 +94,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(versions::restore))
         .routes(routes!(changes::diff))
         .routes(routes!(overrides::list))
+        .routes(routes!(blue_green::list))
+        .routes(routes!(blue_green::switch))
+        .routes(routes!(blue_green::rollback))
+        .routes(routes!(canary::list))
+        .routes(routes!(canary::set))
+        .routes(routes!(canary::promote))
+        .routes(routes!(canary::abort))
         .routes(routes!(record::list))
         .routes(routes!(fleet::proxies))
         .routes(routes!(identity::revoke_proxy))
@@ -102,6 +113,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(fleet::backup))
         .routes(routes!(fleet::health))
         .routes(routes!(backends::list))
+        .routes(routes!(backends::list_in_api))
+        .routes(routes!(breakers::list))
+        .routes(routes!(breakers::list_in_api))
+        .routes(routes!(breakers::reset))
+        .routes(routes!(breakers::reset_in_api))
         .routes(routes!(overrides::enable))
         .routes(routes!(overrides::disable))
         .routes(routes!(fleet::metrics))

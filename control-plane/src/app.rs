@@ -31,6 +31,7 @@ use crate::{
     audit::{self, Audit},
     backup::{self, Stores},
     config_file::{self, ConfigFile, Outcome, watch::Reloading},
+    deployments::driver::Driver,
     identity::{ledger::Ledger, operator::Appointment, rotation, service::IdentityService},
     metrics::Metrics,
     overrides::keeper,
@@ -195,6 +196,14 @@ async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
     };
     let pipeline = tokio::spawn(pipeline.run(stop.clone()));
     tokio::spawn(keeper::run(Arc::clone(&store), Arc::clone(&audit), stop.clone()));
+    let driver = Driver {
+        store: Arc::clone(&store),
+        cache: Arc::clone(&cache),
+        reports: Arc::clone(&reports),
+        metrics: Arc::clone(&metrics),
+        audit: Arc::clone(&audit),
+    };
+    tokio::spawn(driver.run(stop.clone()));
     let scrubbed = scrub::Fault::default();
     tokio::spawn(scrub::run(stores.clone(), Arc::clone(&scrubbed), stop.clone()));
 

@@ -14,6 +14,8 @@ pub mod audit;
 pub mod backup;
 pub mod checked;
 pub mod config_file;
+pub mod decisions;
+pub mod deployments;
 pub mod identity;
 pub mod metrics;
 pub mod overrides;

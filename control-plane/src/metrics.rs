@@ -28,6 +28,8 @@ pub struct Metrics {
     reload_failing: IntGauge,
     /// Operators that were not let in, by reason.
     pub auth_failures: IntCounterVec,
+    /// What schedules of canaries did, by service and outcome.
+    pub canary_steps: IntCounterVec,
     /// The current version.
     pub version: IntGauge,
     /// Connected proxies.
@@ -92,6 +94,13 @@ impl Metrics {
                 ),
                 &["reason"],
             )?,
+            canary_steps: IntCounterVec::new(
+                Opts::new(
+                    metric::CANARY_STEPS_TOTAL,
+                    "What schedules of canaries did by service and outcome",
+                ),
+                &["service", "outcome"],
+            )?,
             version: IntGauge::new(metric::CONFIG_VERSION, "The current version")?,
             connected: IntGauge::new(metric::CONNECTED_PROXIES, "Connected proxies")?,
             in_sync: IntGauge::new(metric::PROXIES_IN_SYNC, "Proxies on the current version")?,
@@ -111,6 +120,7 @@ impl Metrics {
         registry.register(Box::new(metrics.last_reload.clone()))?;
         registry.register(Box::new(metrics.reload_failing.clone()))?;
         registry.register(Box::new(metrics.auth_failures.clone()))?;
+        registry.register(Box::new(metrics.canary_steps.clone()))?;
         registry.register(Box::new(metrics.version.clone()))?;
         registry.register(Box::new(metrics.connected.clone()))?;
         registry.register(Box::new(metrics.in_sync.clone()))?;

@@ -1,8 +1,10 @@
 //! From the store to the snapshot that proxies run.
 //!
 //! Every commit wakes the pipeline; it reads the bundle of the newest version, parses it, puts in
-//! what operators decided about single backends, and hands the snapshot to the cache. It goes on from the release before: what did not change is not
-//! encoded again. Commits that arrive meanwhile merge: only the newest is built. A bundle that does not parse, which only an upgrade can bring about, changes nothing.
+//! what was decided beside it, and hands the snapshot to the cache. It goes on from the release
+//! before: what did not change is not encoded again. Commits that arrive meanwhile merge: only the
+//! newest is built. A bundle that does not parse, which only an upgrade can bring about, changes
+//! nothing.
 
 use std::{
     collections::BTreeSet,
@@ -16,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checked::Checked,
+    decisions::Decisions,
+    deployments,
     metrics::Metrics,
-    overrides::{Overrides, OverridesError},
+    overrides::OverridesError,
     snapshot::{Release, SnapshotCache},
     sync::registry::Registry,
 };
@@ -120,7 +124,7 @@ pub async fn build(
     let failed = |source| BuildError::Store { version, source };
     let stored = store.get_at(version, &Key::config()).await.map_err(failed)?;
     let stored = stored.ok_or(BuildError::Bundle { version })?;
-    let overrides = Overrides::at(store, version)
+    let decisions = Decisions::at(store, version)
         .await
         .map_err(|source| BuildError::Overrides { version, source })?;
     let record = store.record(version).await.map_err(failed)?;
@@ -142,12 +146,13 @@ pub async fn build(
             checked
         };
         let mut config = Config::clone(&checked.config);
-        overrides.merge(&mut config);
+        let configured = deployments::configured(&config);
+        decisions.merge(&mut config);
         let release = match cache.newest() {
             Some(before) => Release::following(&before, version, config, record.time),
             None => Release::new(lineage, version, Arc::new(config), hash_key, record.time),
         };
-        let release = release.with_overrides(overrides);
+        let release = release.with_decisions(decisions, configured);
         // At a start nobody has come yet, and most fleets have one audience.
         let nobody = audiences.is_empty().then(Labels::default);
         for labels in audiences.iter().chain(&nobody) {

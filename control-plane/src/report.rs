@@ -1,30 +1,37 @@
-//! What the proxies report: health, requests in flight and counts, merged over the fleet.
+//! What the proxies report: health, requests in flight and counts.
 //!
-//! Proxies send running totals, so a lost or repeated batch counts nothing twice. Health stays
-//! each proxy's own decision; here it is only shown.
+//! Proxies send running totals, so a lost or repeated batch counts nothing twice. Health and
+//! circuits stay each proxy's own decision; here they are only shown, merged over the fleet by
+//! [`fleet`]. Rates and shares are differences over about ten seconds.
+
+mod fleet;
+pub mod totals;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
-use lb_model::{
-    Config,
-    api::{BackendCounts, BackendView},
-    config::AdminState,
-};
-use lb_proto::v1::{BackendHealth, BackendReport, ReportBatch};
+use jiff::{SignedDuration, Timestamp};
+use lb_proto::v1::{BackendReport, ReportBatch};
 
+use self::totals::Totals;
 use crate::sync::session::clip;
 
 /// How often a proxy reports, in milliseconds.
 pub const INTERVAL_MS: u64 = 1_000;
 /// A proxy that reported nothing for this long is not counted.
 const STALE_SECONDS: f64 = 15.0;
-/// The most proxies, and entries of one batch, that are kept.
+/// Rates are over this time, and the totals of its beginning are found this exactly.
+const WINDOW: SignedDuration = SignedDuration::from_secs(10);
+const MARK: SignedDuration = SignedDuration::from_millis(2_500);
+/// The most proxies, entries of one batch, and services whose arms are added up, that are kept.
 const MOST_PROXIES: usize = 20_000;
 const MOST_ENTRIES: usize = 100_000;
+const MOST_ARMS: usize = 20_000;
+
+/// The service and the backend.
+type Place = (String, String);
 
 #[derive(Debug)]
 struct Latest {
@@ -32,122 +39,106 @@ struct Latest {
     sequence: u64,
     at: Timestamp,
     open_connections: u64,
-    backends: BTreeMap<(String, String), Measured>,
+    backends: BTreeMap<Place, Measured>,
 }
 
 #[derive(Debug)]
 struct Measured {
     report: BackendReport,
-    requests_per_second: f64,
+    totals: Totals,
+    /// What the totals were at moments up to the beginning of the window, oldest first.
+    marks: VecDeque<(Timestamp, Totals)>,
 }
 
 /// The latest report of every proxy.
 #[derive(Debug, Default)]
 pub struct Reports {
-    proxies: Mutex<BTreeMap<String, Latest>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    proxies: BTreeMap<String, Latest>,
+    /// What the fleet counted since this control plane listens, by service.
+    arms: BTreeMap<String, Arms>,
+}
+
+/// What a service with a canary counted, by version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arms {
+    /// The version that most get.
+    pub stable: Totals,
+    /// The new version.
+    pub canary: Totals,
+}
+
+impl Arms {
+    /// What came since an earlier moment.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            stable: self.stable.since(&before.stable),
+            canary: self.canary.since(&before.canary),
+        }
+    }
 }
 
 impl Reports {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Latest>> {
-        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in a batch. One that is not newer than the last of the same instance is dropped.
     pub fn take(&self, batch: ReportBatch, now: Timestamp) {
-        let mut proxies = self.lock();
+        let mut known = self.lock();
+        let Known { proxies, arms } = &mut *known;
         if proxies.len() >= MOST_PROXIES && !proxies.contains_key(&batch.proxy) {
             return;
         }
+        let is_old =
+            |known: &Latest| known.instance == batch.instance && known.sequence >= batch.sequence;
+        if proxies.get(&batch.proxy).is_some_and(is_old) {
+            return;
+        }
         let before = proxies.remove(&batch.proxy);
-        let before = match before {
-            Some(known) if known.instance == batch.instance => {
-                if known.sequence >= batch.sequence {
-                    proxies.insert(batch.proxy, known);
-                    return;
-                }
-                Some(known)
-            }
-            _ => None,
-        };
-        let elapsed = before.as_ref().map(|before| now.duration_since(before.at).as_secs_f64());
-        let backends = batch.backends.into_iter().take(MOST_ENTRIES).map(|mut report| {
+        let began = began(before.as_ref().map(|before| before.at), batch.uptime_ms, now);
+        let mut before = before
+            .filter(|before| before.instance == batch.instance)
+            .map(|before| before.backends)
+            .unwrap_or_default();
+        let mut backends = BTreeMap::new();
+        for mut report in batch.backends.into_iter().take(MOST_ENTRIES) {
             report.last_error = clip(report.last_error);
-            let key = (report.service.clone(), report.backend.clone());
-            let known = before.as_ref().and_then(|before| before.backends.get(&key));
-            let requests_per_second = match (known, elapsed) {
-                (Some(known), Some(elapsed)) if elapsed > 0.0 => {
-                    report.requests.saturating_sub(known.report.requests) as f64 / elapsed
-                }
-                _ => 0.0,
-            };
-            (key, Measured { report, requests_per_second })
-        });
+            let place = (report.service.clone(), report.backend.clone());
+            let known = before.remove(&place);
+            let counted = known.as_ref().map(|known| known.totals).unwrap_or_default();
+            let is_known = known.is_some() || began.is_some();
+            let measured = Measured::next(report, (known, began), now);
+            if is_known {
+                add(arms, &measured.report, &measured.totals.since(&counted));
+            }
+            // One endpoint is reported once; of two that share a name, the first is shown.
+            backends.entry(place).or_insert(measured);
+        }
         let latest = Latest {
             instance: batch.instance,
             sequence: batch.sequence,
             at: now,
             open_connections: batch.open_connections,
-            backends: backends.collect(),
+            backends,
         };
         proxies.insert(batch.proxy, latest);
     }
 
-    /// Every backend of every service, as the fleet sees it, by service and id.
-    pub fn backends(&self, config: &Config, now: Timestamp) -> Vec<BackendView> {
-        let proxies = self.lock();
-        let fresh: Vec<_> = proxies.values().filter(|latest| latest.is_fresh(now)).collect();
-        let mut views = Vec::new();
-        for (service, spec) in &config.services {
-            let ids: BTreeSet<_> = spec.backends.iter().collect();
-            for id in ids {
-                let Some(backend) = config.backends.get(id) else { continue };
-                let key = (service.to_string(), id.to_string());
-                let seen: Vec<_> =
-                    fresh.iter().filter_map(|latest| latest.backends.get(&key)).collect();
-                let mut view = BackendView {
-                    id: id.to_string(),
-                    url: backend.url.to_string(),
-                    service: service.to_string(),
-                    weight: backend.weight.get(),
-                    admin_state: backend.admin_state,
-                    admin_state_on: 0,
-                    overridden: None,
-                    health: String::new(),
-                    up_on: 0,
-                    reported_by: seen.len(),
-                    last_error: None,
-                    last_check: None,
-                    in_flight: 0,
-                    requests: 0,
-                    failures: 0,
-                    requests_per_second: 0.0,
-                    source: "config".to_owned(),
-                };
-                fill(&mut view, &seen);
-                views.push(view);
-            }
-        }
-        views
-    }
-
-    /// Backends by health.
-    pub fn counts(&self, config: &Config, now: Timestamp) -> BackendCounts {
-        let mut counts = BackendCounts::default();
-        for view in self.backends(config, now) {
-            match (view.admin_state, view.health.as_str()) {
-                // Whether it is well matters when it is wanted again.
-                (AdminState::Disabled, _) => counts.disabled += 1,
-                (AdminState::Draining, _) => counts.draining += 1,
-                (AdminState::Enabled, "up" | "unchecked" | "unknown") => counts.healthy += 1,
-                (AdminState::Enabled, _) => counts.unhealthy += 1,
-            }
-        }
-        counts
+    /// What the versions of a service counted since this control plane listens. Numbers may begin
+    /// anew, and then go back.
+    pub fn arms(&self, service: &str) -> Arms {
+        self.lock().arms.get(service).copied().unwrap_or_default()
     }
 
     /// Open client connections of a proxy, as last reported.
     pub fn open_connections(&self, proxy: &str) -> u64 {
-        self.lock().get(proxy).map_or(0, |latest| latest.open_connections)
+        self.lock().proxies.get(proxy).map_or(0, |latest| latest.open_connections)
     }
 }
 
@@ -157,116 +148,151 @@ impl Latest {
     }
 }
 
-fn fill(view: &mut BackendView, seen: &[&Measured]) {
-    let mut unchecked = 0;
-    let decided = lb_model::wire::admin_state(view.admin_state);
-    let (mut checked_at, mut failed_at) = (0, 0);
-    for Measured { report, requests_per_second } in seen.iter().copied() {
-        match report.health() {
-            BackendHealth::Up => view.up_on += 1,
-            BackendHealth::Unchecked | BackendHealth::Unspecified => {
-                unchecked += 1;
-                view.up_on += 1;
-            }
-            BackendHealth::Down => {}
+impl Measured {
+    /// What a report says, after what was known of the same run of the proxy. A backend of which
+    /// nothing was known had counted nothing when it `began`.
+    fn next(
+        report: BackendReport,
+        (known, began): (Option<Self>, Option<Timestamp>),
+        now: Timestamp,
+    ) -> Self {
+        let totals = Totals::of(&report);
+        let new = || began.map(|at| (at, Totals::default())).into_iter().collect();
+        let mut marks: VecDeque<_> = known.map_or_else(new, |known| known.marks);
+        if marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= MARK) {
+            marks.push_back((now, totals));
         }
-        view.admin_state_on += usize::from(report.admin_state() == decided);
-        if !report.last_error.is_empty() && report.checked_at_ms >= failed_at {
-            failed_at = report.checked_at_ms;
-            view.last_error = Some(report.last_error.clone());
+        while marks.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+            marks.pop_front();
         }
-        checked_at = checked_at.max(report.checked_at_ms);
-        view.in_flight = view.in_flight.saturating_add(report.in_flight);
-        view.requests = view.requests.saturating_add(report.requests);
-        view.failures = view.failures.saturating_add(report.failures);
-        view.requests_per_second += requests_per_second;
+        Self { report, totals, marks }
     }
-    view.last_check = (checked_at > 0)
-        .then(|| Timestamp::from_millisecond(checked_at).ok())
-        .flatten()
-        .map(|time| time.to_string());
-    let health = match (view.reported_by, view.up_on) {
-        (0, _) => "unknown",
-        (all, _) if unchecked == all => "unchecked",
-        (all, up) if up == all => "up",
-        (_, 0) => "down",
-        _ => "mixed",
-    };
-    health.clone_into(&mut view.health);
+
+    /// Over how many seconds until `now` the window reaches, and what came within it.
+    fn window(&self, now: Timestamp) -> (f64, Totals) {
+        self.marks.front().map_or_else(Default::default, |(at, before)| {
+            (now.duration_since(*at).as_secs_f64(), self.totals.since(before))
+        })
+    }
+}
+
+/// Since when a proxy can have counted what it had not reported before: its last report, or its
+/// start if that was later. Unknown of one that is heard of for the first time, unless it started
+/// a moment ago.
+fn began(reported: Option<Timestamp>, uptime_ms: u64, now: Timestamp) -> Option<Timestamp> {
+    let uptime = i64::try_from(uptime_ms).ok().filter(|uptime| *uptime > 0);
+    let uptime = uptime.map(SignedDuration::from_millis);
+    let started = uptime.and_then(|uptime| now.checked_sub(uptime).ok());
+    let is_young = uptime.is_some_and(|uptime| uptime <= WINDOW);
+    match (reported, started) {
+        (Some(reported), Some(started)) => Some(reported.max(started)),
+        (Some(reported), None) => Some(reported),
+        (None, started) => started.filter(|_| is_young),
+    }
+}
+
+/// Adds what a backend counted to the version that it is of, in a service that has two.
+fn add(arms: &mut BTreeMap<String, Arms>, report: &BackendReport, counted: &Totals) {
+    if report.canary && !arms.contains_key(&report.service) {
+        if arms.len() >= MOST_ARMS {
+            arms.clear();
+        }
+        arms.insert(report.service.clone(), Arms::default());
+    }
+    if let Some(arms) = arms.get_mut(&report.service) {
+        let arm = if report.canary { &mut arms.canary } else { &mut arms.stable };
+        *arm = arm.and(counted);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use lb_model::Bundle;
+    use lb_proto::v1::BackendHealth;
 
     use super::*;
 
-    fn config() -> Config {
-        let text = "backends: { a: { url: \"http://127.0.0.1:1\" } }";
-        Config::parse(&Bundle::of_text("lb.yaml", text), 0).unwrap().config
-    }
-
-    fn batch(proxy: &str, sequence: u64, health: BackendHealth, requests: u64) -> ReportBatch {
-        ReportBatch {
-            proxy: proxy.into(),
-            instance: "1".into(),
-            sequence,
-            backends: vec![BackendReport {
-                service: "default".into(),
-                backend: "a".into(),
-                health: health.into(),
-                requests,
-                ..BackendReport::default()
-            }],
-            ..ReportBatch::default()
+    pub(super) fn report(backend: &str, requests: u64) -> BackendReport {
+        BackendReport {
+            service: "default".into(),
+            backend: backend.into(),
+            health: BackendHealth::Up.into(),
+            requests,
+            ..BackendReport::default()
         }
     }
 
-    fn at(second: i64) -> Timestamp {
+    pub(super) fn batch(
+        (proxy, instance): (&str, &str),
+        sequence: u64,
+        backends: Vec<BackendReport>,
+    ) -> ReportBatch {
+        let (proxy, instance) = (proxy.into(), instance.into());
+        ReportBatch { proxy, instance, sequence, backends, ..ReportBatch::default() }
+    }
+
+    pub(super) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
     #[test]
-    fn health_is_merged_over_the_fleet() {
-        let (reports, config) = (Reports::default(), config());
-        let health = |reports: &Reports| reports.backends(&config, at(0))[0].health.clone();
-        assert_eq!(health(&reports), "unknown");
-        reports.take(batch("p", 1, BackendHealth::Up, 0), at(0));
-        assert_eq!(health(&reports), "up");
-        reports.take(batch("q", 1, BackendHealth::Down, 0), at(0));
-        assert_eq!(health(&reports), "mixed");
-        assert_eq!(reports.counts(&config, at(0)).unhealthy, 1);
+    fn versions_are_added_up_from_the_first_word_of_each_proxy_on() {
+        let reports = Reports::default();
+        let say = |proxy: (&str, &str), sequence, stable, canary| {
+            let canary =
+                BackendReport { canary: true, server_errors: canary / 2, ..report("b", canary) };
+            let backends = vec![report("a", stable), canary];
+            reports.take(batch(proxy, sequence, backends), at(0));
+        };
+        say(("p", "1"), 1, 1_000, 100);
+        assert_eq!(reports.arms("default"), Arms::default(), "nobody knows when that was");
+        say(("p", "1"), 2, 1_010, 104);
+        say(("q", "1"), 1, 70, 7);
+        let arms = reports.arms("default");
+        assert_eq!((arms.canary.requests, arms.canary.errors()), (4, 2));
+        let before = arms;
+        // It was restarted: all that it counted is new.
+        say(("p", "2"), 1, 5, 2);
+        say(("q", "1"), 2, 80, 8);
+        say(("q", "1"), 2, 99, 99);
+        let since = reports.arms("default").since(&before);
+        assert_eq!((since.stable.requests, since.canary.requests), (15, 3));
     }
 
     #[test]
-    fn totals_are_not_counted_twice_and_give_a_rate() {
-        let (reports, config) = (Reports::default(), config());
-        reports.take(batch("p", 1, BackendHealth::Up, 100), at(0));
-        reports.take(batch("p", 2, BackendHealth::Up, 300), at(2));
-        reports.take(batch("p", 2, BackendHealth::Up, 999), at(3));
-        let view = &reports.backends(&config, at(3))[0];
-        assert_eq!((view.requests, view.requests_per_second), (300, 100.0));
-    }
-
-    #[test]
-    fn a_proxy_that_fell_silent_is_not_counted() {
-        let (reports, config) = (Reports::default(), config());
-        reports.take(batch("p", 1, BackendHealth::Up, 0), at(0));
-        assert_eq!(reports.backends(&config, at(60))[0].health, "unknown");
-    }
-
-    #[test]
-    fn absurd_numbers_and_texts_do_no_harm() {
-        let (reports, now) = (Reports::default(), Timestamp::UNIX_EPOCH);
-        for proxy in ["p", "q"] {
-            let mut batch = batch(proxy, 1, BackendHealth::Down, u64::MAX);
-            batch.backends[0].in_flight = u64::MAX;
-            batch.backends[0].failures = u64::MAX;
-            batch.backends[0].last_error = "x".repeat(1 << 20);
-            reports.take(batch, now);
+    fn what_a_backend_counted_before_its_first_report_is_not_lost() {
+        let (reports, window) = (Reports::default(), |reports: &Reports, backend: &str| {
+            let known = reports.lock();
+            known.proxies["p"].backends[&("default".into(), backend.into())].window(at(10))
+        });
+        let batch = |sequence, backends| batch(("p", "1"), sequence, backends);
+        reports.take(batch(1, vec![report("a", 500)]), at(8));
+        reports.take(batch(2, vec![report("a", 500), report("b", 30)]), at(10));
+        assert_eq!(window(&reports, "a").1.requests, 0, "nobody knows when that was");
+        let (seconds, came) = window(&reports, "b");
+        assert_eq!((seconds, came.requests), (2.0, 30));
+        for (reported, uptime, expected) in [
+            (None, 0, None),
+            (None, 60_000, None),
+            (None, 4_000, Some(at(96))),
+            (Some(at(20)), 4_000, Some(at(96))),
+            (Some(at(99)), 60_000, Some(at(99))),
+            (Some(at(99)), u64::MAX, Some(at(99))),
+        ] {
+            assert_eq!(began(reported, uptime, at(100)), expected, "{reported:?} {uptime}");
         }
-        let view = &reports.backends(&config(), now)[0];
-        assert_eq!((view.requests, view.in_flight, view.failures), (u64::MAX, u64::MAX, u64::MAX));
-        assert!(view.last_error.as_ref().is_none_or(|error| error.len() <= 2_000));
+    }
+
+    #[test]
+    fn a_window_reaches_back_about_ten_seconds() {
+        let mut measured = Measured::next(report("a", 0), (None, None), at(0));
+        assert_eq!(measured.window(at(0)), (0.0, Totals::default()));
+        for second in 1_u32..=60 {
+            let next = report("a", 10 * u64::from(second));
+            measured = Measured::next(next, (Some(measured), None), at(second.into()));
+            let (seconds, came) = measured.window(at(second.into()));
+            assert!(seconds <= 13.0 && (second < 10 || seconds >= 10.0), "{second}: {seconds}");
+            assert_eq!(came.requests, 10 * seconds as u64);
+            assert!(measured.marks.len() <= 7, "{}", measured.marks.len());
+        }
     }
 }

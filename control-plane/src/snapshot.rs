@@ -18,7 +18,12 @@ use lb_model::{
 };
 use tokio::sync::watch;
 
-use crate::{checked::CheckedBundles, overrides::Overrides};
+use crate::{
+    checked::CheckedBundles,
+    decisions::Decisions,
+    deployments::{Configured, Deployments},
+    overrides::Overrides,
+};
 
 /// How many older sets are kept, so that a proxy that runs one of them gets a difference without
 /// sending its inventory first. With many audiences it is two for each of them.
@@ -35,8 +40,12 @@ pub struct Release {
     pub version: Version,
     /// What it says, with what operators decided put in.
     pub config: Arc<Config>,
-    /// What operators decided.
+    /// What operators decided about single backends.
     pub overrides: Arc<Overrides>,
+    /// What was decided about slots and canaries.
+    pub deployments: Arc<Deployments>,
+    /// What the configuration says of these itself.
+    pub configured: Arc<BTreeMap<String, Configured>>,
     /// When it was committed.
     pub committed_at: Timestamp,
     /// Counts the times an operator asked to try the same content again.
@@ -82,17 +91,33 @@ impl Release {
         whole: ResourceSet,
         committed_at: Timestamp,
     ) -> Self {
-        let (attempt, targets, overrides) = (0, Mutex::default(), Arc::default());
         let whole = Arc::new(whole);
         let placing = config.placing();
-        Self { lineage, version, config, overrides, committed_at, attempt, whole, placing, targets }
+        Self {
+            lineage,
+            version,
+            config,
+            overrides: Arc::default(),
+            deployments: Arc::default(),
+            configured: Arc::default(),
+            committed_at,
+            attempt: 0,
+            whole,
+            placing,
+            targets: Mutex::default(),
+        }
     }
 
-    /// The same, with what operators decided; `config` says it already.
+    /// The same, with what was decided, which `config` says already, and with what the
+    /// configuration said before.
     #[must_use]
-    pub fn with_overrides(mut self, overrides: Overrides) -> Self {
-        self.overrides = Arc::new(overrides);
-        self
+    pub fn with_decisions(
+        self,
+        Decisions { overrides, deployments }: Decisions,
+        configured: BTreeMap<String, Configured>,
+    ) -> Self {
+        let (overrides, deployments) = (Arc::new(overrides), Arc::new(deployments));
+        Self { overrides, deployments, configured: Arc::new(configured), ..self }
     }
 
     /// The same, to be tried again by whoever refused it.
@@ -106,6 +131,8 @@ impl Release {
             version: self.version,
             config: Arc::clone(&self.config),
             overrides: Arc::clone(&self.overrides),
+            deployments: Arc::clone(&self.deployments),
+            configured: Arc::clone(&self.configured),
             committed_at: self.committed_at,
             attempt,
             whole: Arc::clone(&self.whole),

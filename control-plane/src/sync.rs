@@ -5,6 +5,7 @@
 //! stands.
 
 pub mod registry;
+pub mod resets;
 pub mod service;
 pub mod session;
 pub mod transport;

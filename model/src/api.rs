@@ -3,8 +3,10 @@
 //! Additive only: a key, once here, keeps its name and meaning. Times are RFC 3339 texts.
 
 mod audit;
+mod breakers;
 mod changes;
 mod config;
+mod deployments;
 mod explain;
 mod fleet;
 mod identity;
@@ -17,8 +19,8 @@ mod versions;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    audit::*, changes::*, config::*, explain::*, fleet::*, identity::*, log_level::*, objects::*,
-    operators::*, overrides::*, versions::*,
+    audit::*, breakers::*, changes::*, config::*, deployments::*, explain::*, fleet::*,
+    identity::*, log_level::*, objects::*, operators::*, overrides::*, versions::*,
 };
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The maps at the top whose entries are objects, and what one of them is called.
-const OBJECTS: [(&str, &str); 8] = [
+const OBJECTS: [(&str, &str); 9] = [
     ("entry_points", "entry_point"),
     ("backends", "backend"),
     ("services", "service"),
@@ -29,6 +29,7 @@ const OBJECTS: [(&str, &str); 8] = [
     ("tls_options", "tls_option"),
     // These stand in no document: operators decide them.
     ("overrides", "override"),
+    ("deployments", "deployment"),
 ];
 /// What the values outside these maps are called.
 const SETTING: &str = "setting";

@@ -188,14 +188,39 @@ impl Document {
 
     /// Takes in another document: maps are joined by name, anything else may stand once.
     fn join(&mut self, other: Self, reader: &mut Reader<'_>) {
+        // Every field by its name, so that a new block cannot be forgotten here.
+        let Self {
+            at: _,
+            switch: _,
+            faulty,
+            entry_points,
+            backends,
+            services,
+            routes,
+            middlewares,
+            certificates,
+            tls_options,
+            health_check,
+            traffic_management,
+            jwt,
+            waf,
+            rate_limit,
+            overload,
+            http3,
+            grpc,
+            observability,
+            service_discovery,
+            lets_encrypt,
+            plugins,
+        } = other;
         macro_rules! maps {
             ($($map:ident),*) => {
-                $( reader.join(stringify!($map), &mut self.$map, other.$map); )*
+                $( reader.join(stringify!($map), &mut self.$map, $map); )*
             };
         }
         macro_rules! blocks {
             ($($block:ident),*) => {$(
-                match (&self.$block, other.$block) {
+                match (&self.$block, $block) {
                     (Some(first), Some(second)) => {
                         reader.twice(stringify!($block), first.at, second.at);
                     }
@@ -211,6 +236,7 @@ impl Document {
             jwt,
             waf,
             rate_limit,
+            overload,
             http3,
             grpc,
             observability,
@@ -218,7 +244,7 @@ impl Document {
             lets_encrypt,
             plugins
         );
-        self.faulty.extend(other.faulty);
+        self.faulty.extend(faulty);
     }
 }
 

@@ -26,6 +26,9 @@ pub const BACKEND_EJECTED: &str = "lb_backend_ejected";
 pub const UPSTREAM_WAITING: &str = "lb_upstream_waiting_requests";
 /// Requests of a service with a canary, by service and arm: `stable`, `canary`.
 pub const CANARY_REQUESTS_TOTAL: &str = "lb_canary_requests_total";
+/// What schedules of canaries did, by service and outcome: `started`, `advanced`, `finished`,
+/// `aborted`.
+pub const CANARY_STEPS_TOTAL: &str = "lb_canary_steps_total";
 /// Requests of a service with slots, by service and slot.
 pub const BLUE_GREEN_REQUESTS_TOTAL: &str = "lb_blue_green_requests_total";
 /// Sessions that are remembered by header, by service.

@@ -43,9 +43,13 @@ async fn no_request_finds_an_answer_that_the_document_does_not_know() {
     let program = schemathesis();
     let scratch = Scratch::new();
     let mut control_plane = ControlPlane::start(scratch.path(), &[]).await;
-    let backends =
-        "backends: { a: { url: \"http://127.0.0.1:1\" }, b: { url: \"http://127.0.0.1:2\" } }\n";
-    control_plane.put(backends).await.unwrap();
+    let document = "
+backends: { a: { url: \"http://127.0.0.1:1\" }, b: { url: \"http://127.0.0.1:2\" } }
+traffic_management:
+  blue_green: { enabled: true, blue_backends: [a], green_backends: [b] }
+  circuit_breaker: { enabled: true }
+";
+    control_plane.put(document).await.unwrap();
     let admin = control_plane.appoint("ann", "admin").await;
     control_plane.sign_in(&admin.token);
     let url = format!("{}/api/v1/openapi.json", control_plane.url());

@@ -1,11 +1,14 @@
 //! No requests for a backend that fails.
 
+use lb_model::api::{BreakerList, CircuitState, ProxyBreaker};
 use lb_tests::{
     backend::{Backend, Behaviour},
     client::Connection,
     cluster::Cluster,
     eventually::eventually,
 };
+
+use crate::lbctl::lbctl;
 
 fn document(backends: &[&Backend], more: &str) -> String {
     let listed: Vec<_> = backends
@@ -92,4 +95,54 @@ async fn with_nobody_left_the_answer_says_when_to_ask_again() {
     bad.behave(Behaviour::Echo);
     cluster.apply(&elsewhere.replace("failure_threshold: 5", "failure_threshold: 6")).await;
     assert_eq!(connection.get("a", "/").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_and_closes_it_on_every_proxy() {
+    let bad = Backend::doing("bad", Behaviour::Status(500)).await;
+    let document = document(&[&bad], "").replace("500ms", "1h");
+    let mut cluster = Cluster::serving(2, &document).await;
+    for proxy in 0..2 {
+        let mut connection = Connection::open(cluster.web(proxy).await).await.unwrap();
+        eventually("the breaker opens", async || {
+            match connection.get("a", "/").await.unwrap().status {
+                503 => Ok(()),
+                status => Err(status.to_string()),
+            }
+        })
+        .await;
+    }
+    let view = eventually("both proxies report it open", async || {
+        let list = cluster.control_plane().get("/admin/circuit-breakers?state=open").await;
+        let list: BreakerList = serde_json::from_value(list).unwrap();
+        let view = list.breakers.into_iter().next().ok_or("none is open")?;
+        let is_open = |proxy: &ProxyBreaker| proxy.state == CircuitState::Open;
+        let open = view.proxies.iter().filter(|proxy| is_open(proxy)).count();
+        if open == 2 { Ok(view) } else { Err(format!("{view:?}")) }
+    })
+    .await;
+    assert_eq!((view.id.as_str(), view.service.as_str(), view.opened), ("web0", "default", 2));
+    assert!(view.opened_at.is_some() && view.next_attempt > view.opened_at, "{view:?}");
+    let backends = cluster.control_plane().get("/api/v1/backends?q=web0").await;
+    assert_eq!(backends["backends"][0]["circuit"], "open", "{backends}");
+
+    bad.behave(Behaviour::Echo);
+    let server = cluster.control_plane().url();
+    let listed = lbctl(&server, &["cb", "--state", "open"]).await;
+    assert!(listed.stdout.contains("web0") && listed.stdout.contains("2/2"), "{listed:?}");
+    let reset = lbctl(&server, &["circuit-breakers", "reset", "web0"]).await;
+    let said = (reset.code, reset.stdout.as_str());
+    assert_eq!(said, (0, "web0: 2 breakers closed, on 2 of 2 proxies\n"));
+    for proxy in 0..2 {
+        let mut connection = Connection::open(cluster.web(proxy).await).await.unwrap();
+        assert_eq!(connection.get("a", "/").await.unwrap().status, 200);
+    }
+    let again = cluster.control_plane().post("/api/v1/circuit-breakers/web0/reset").await;
+    assert_eq!((&again["closed"], &again["acked"]), (&0.into(), &2.into()), "{again}");
+    let audit = cluster.control_plane().get("/api/v1/audit?limit=1").await;
+    assert_eq!(audit["entries"][0]["object"], "web0", "{audit}");
+
+    let unknown = lbctl(&server, &["circuit-breakers", "reset", "wbe0"]).await;
+    assert_eq!(unknown.code, 6, "{unknown:?}");
+    assert!(unknown.stderr.contains("did you mean `web0`"), "{unknown:?}");
 }

@@ -266,7 +266,7 @@ async fn what_cannot_be_decided_is_refused_with_the_reason() {
     assert_eq!(client::get(cluster.web(0).await, "a", "/").await.status, 200);
     decide(&mut cluster, "web1/disable?force=true&wait=true").await;
     let response = client::get(cluster.web(0).await, "a", "/").await;
-    assert_eq!(response.problem(), (503, "no_healthy_backend".to_owned()));
+    assert_eq!(response.problem(), (503, "backend_disabled".to_owned()));
     let health = cluster.control_plane().get("/admin/health").await;
     assert_eq!(health["status"], "degraded");
     assert!(health["components"]["overrides"].as_str().unwrap().contains("default"), "{health}");

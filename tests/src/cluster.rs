@@ -107,14 +107,14 @@ impl Cluster {
         committed.version
     }
 
-    /// Waits until every proxy serves `version` and the control plane knows.
+    /// Waits until every proxy serves `version`, or one after it, and the control plane knows.
     pub async fn live_on_all(&self, version: Version) {
         eventually(&format!("version {version} is live on every proxy"), async || {
             let list = self.control_plane.proxies().await;
             let live = list
                 .proxies
                 .iter()
-                .filter(|proxy| proxy.state == SyncState::Synced && proxy.version == version);
+                .filter(|proxy| proxy.state == SyncState::Synced && proxy.version >= version);
             if live.count() == self.proxies.len() { Ok(()) } else { Err(format!("{list:?}")) }
         })
         .await;

@@ -115,8 +115,15 @@ impl TryFrom<String> for Format {
         }
         WORDS.into_iter().find(|(word, ..)| *word == text).map(|(_, format, _)| format).ok_or_else(
             || {
-                let words = WORDS.map(|(word, ..)| word).join(", ");
-                format!("`{text}` is none of {words}, {JSON_PATH}EXPR")
+                let words = WORDS.map(|(word, ..)| word);
+                let near = words.iter().max_by(|one, two| {
+                    let like = |word: &&str| strsim::jaro_winkler(word, &text);
+                    like(one).total_cmp(&like(two))
+                });
+                let near = near.filter(|near| strsim::jaro_winkler(near, &text) > 0.7);
+                let guess = near.map(|near| format!("; did you mean '{near}'?"));
+                let words = words.join(", ");
+                format!("`{text}` is none of {words}, {JSON_PATH}EXPR{}", guess.unwrap_or_default())
             },
         )
     }

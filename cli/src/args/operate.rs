@@ -80,6 +80,38 @@ with --force.")]
     },
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Breakers {
+    #[command(subcommand)]
+    pub(crate) action: Option<BreakersAction>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BreakersAction {
+    /// List circuit breakers
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        watch: Watch,
+    },
+    /// Close the circuit breakers of a backend on every connected proxy
+    #[command(after_help = "Examples:
+  lbctl circuit-breakers reset web1
+  lbctl circuit-breakers reset web1 -o json | jq '.proxies[] | select(.problem)'
+
+They open again if the backend still fails. Exits with 4 when a proxy did not answer.")]
+    Reset {
+        /// The backend
+        #[arg(value_name = "ID", add = ArgValueCandidates::new(complete::backends))]
+        id: String,
+    },
+}
+
 /// About which backend, and why.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Decision {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lb_model::api::{
-    AuditList, BackendChanged, BackendList, LogLevelRequest, LogLevelView, ObjectList, OverrideList,
+    AuditList, BackendChanged, BackendList, BlueGreenList, BreakerList, BreakersClosed, CanaryList,
+    DeploymentChanged, LogLevelRequest, LogLevelView, ObjectList, OverrideList, ReasonRequest,
+    SplitRequest, SwitchBackRequest, SwitchRequest,
 };
 use reqwest::Method;
 
@@ -23,18 +25,54 @@ pub(crate) struct Asked {
     pub(crate) wait: Option<Duration>,
 }
 
+/// What slot is to serve.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Switch<'s> {
+    /// The slot; the other one when absent.
+    pub(crate) to: Option<&'s str>,
+    /// Even if no backend of it is well.
+    pub(crate) force: bool,
+}
+
+/// What a canary is to get.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Share {
+    /// So many percent.
+    Set(f64),
+    /// All requests.
+    Promote,
+    /// No request.
+    Abort,
+}
+
 /// What an answer may take beyond the time that the control plane waits for proxies.
 const MARGIN: Duration = Duration::from_secs(10);
+
+/// What a filter asks for.
+fn query(filter: &Filter) -> Vec<(&'static str, String)> {
+    let Filter { pool, state, search } = filter;
+    let mut query = Vec::new();
+    for (name, value) in [("pool", pool), ("state", state), ("q", search)] {
+        query.extend(value.clone().map(|value| (name, value)));
+    }
+    query
+}
 
 impl Client {
     /// Every backend that fits, and how it is.
     pub(crate) async fn backends(&self, filter: &Filter) -> Answer<BackendList> {
-        let Filter { pool, state, search } = filter;
-        let mut query = Vec::new();
-        for (name, value) in [("pool", pool), ("state", state), ("q", search)] {
-            query.extend(value.clone().map(|value| (name, value)));
-        }
-        self.get(&["admin", "backends"], &query).await
+        self.get(&["admin", "backends"], &query(filter)).await
+    }
+
+    /// Every circuit breaker that fits.
+    pub(crate) async fn breakers(&self, filter: &Filter) -> Answer<BreakerList> {
+        self.get(&["admin", "circuit-breakers"], &query(filter)).await
+    }
+
+    /// Closes the circuit breakers of a backend.
+    pub(crate) async fn reset_breakers(&self, id: &str) -> Answer<BreakersClosed> {
+        let path = ["admin", "circuit-breakers", id, "reset"];
+        self.send(self.request(Method::POST, &path)).await
     }
 
     /// Lets a backend take requests, or takes it out.
@@ -57,6 +95,52 @@ impl Client {
             request = request.timeout(*time + MARGIN);
         }
         self.send(request.query(&query)).await
+    }
+
+    /// Every service with slots.
+    pub(crate) async fn blue_green(&self) -> Answer<BlueGreenList> {
+        self.get(&["api", "v1", "blue-green"], &[]).await
+    }
+
+    /// Makes another slot the one that serves.
+    pub(crate) async fn switch(
+        &self,
+        service: &str,
+        switch: &Switch<'_>,
+        Signature { author, reason }: &Signature,
+    ) -> Answer<DeploymentChanged> {
+        let Switch { to, force } = *switch;
+        let reason = reason.clone();
+        let request =
+            |verb| self.request(Method::POST, &["api", "v1", "blue-green", service, verb]);
+        let request = if let Some(slot) = to {
+            request("switch").json(&SwitchRequest { slot: slot.to_owned(), reason, force })
+        } else {
+            request("rollback").json(&SwitchBackRequest { reason, force })
+        };
+        self.send(request.query(&[("author", author)])).await
+    }
+
+    /// Every service with a canary.
+    pub(crate) async fn canaries(&self) -> Answer<CanaryList> {
+        self.get(&["api", "v1", "canary"], &[]).await
+    }
+
+    /// Gives a canary another share.
+    pub(crate) async fn share(
+        &self,
+        service: &str,
+        share: Share,
+        Signature { author, reason }: &Signature,
+    ) -> Answer<DeploymentChanged> {
+        let reason = reason.clone();
+        let request = |verb| self.request(Method::POST, &["api", "v1", "canary", service, verb]);
+        let request = match share {
+            Share::Set(split) => request("set").json(&SplitRequest { split, reason }),
+            Share::Promote => request("promote").json(&ReasonRequest { reason }),
+            Share::Abort => request("abort").json(&ReasonRequest { reason }),
+        };
+        self.send(request.query(&[("author", author)])).await
     }
 
     /// What a proxy logs, or the control plane; changes it first if that is asked for.

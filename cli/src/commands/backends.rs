@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lb_model::{
-    api::{BackendChanged, BackendList, BackendView},
+    api::{BackendChanged, BackendList, BackendView, CircuitState},
     config::AdminState,
 };
 
@@ -101,10 +101,15 @@ pub(crate) fn draw(list: &BackendList, output: &Output, now: Timestamp) -> Strin
         return String::new();
     }
     let is_wide = output.format == Format::Wide;
-    let mut header =
-        vec!["BACKEND", "SERVICE", "URL", "STATE", "HEALTH", "UP ON", "RPS", "IN FLIGHT"];
+    let has_circuits = is_wide || list.backends.iter().any(|backend| backend.circuit.is_some());
+    let mut header = vec!["BACKEND", "SERVICE", "URL", "STATE", "HEALTH", "UP ON"];
+    if has_circuits {
+        header.push("CIRCUIT");
+    }
+    header.extend(["RPS", "ERR %", "P95", "IN FLIGHT"]);
     if is_wide {
-        header.extend(["WEIGHT", "REQUESTS", "FAILURES", "CHECKED", "SOURCE"]);
+        header.extend(["P50", "P99", "WAITING", "WEIGHT", "PART", "REQUESTS", "FAILURES"]);
+        header.extend(["CHECKED", "SOURCE"]);
     }
     header.push("PROBLEM");
     let rows = list.backends.iter().map(|backend| {
@@ -118,15 +123,26 @@ pub(crate) fn draw(list: &BackendList, output: &Output, now: Timestamp) -> Strin
             },
             Field::in_mood(backend.health.clone(), mood(&backend.health)),
             up_on(backend).into(),
-            format!("{:.1}", backend.requests_per_second).into(),
-            backend.in_flight.to_string().into(),
         ];
+        if has_circuits {
+            row.push(circuit(backend.circuit));
+        }
+        row.extend([
+            format!("{:.1}", backend.requests_per_second).into(),
+            errors(backend).into(),
+            millis(backend.latency.map(|latency| latency.p95_ms)).into(),
+            backend.in_flight.to_string().into(),
+        ]);
         if is_wide {
             let checked = backend.last_check.as_ref().map(|time| time::ago(time, now));
             row.extend([
+                millis(backend.latency.map(|latency| latency.p50_ms)).into(),
+                millis(backend.latency.map(|latency| latency.p99_ms)).into(),
+                backend.waiting.to_string().into(),
                 backend.weight.to_string().into(),
+                part(backend).into(),
                 backend.requests.to_string().into(),
-                backend.failures.to_string().into(),
+                backend.failures.saturating_add(backend.server_errors).to_string().into(),
                 checked.unwrap_or_default().into(),
                 backend.source.clone().into(),
             ]);
@@ -146,6 +162,40 @@ fn mood(health: &str) -> Mood {
     }
 }
 
+/// A circuit breaker; nothing where there is none.
+pub(super) fn circuit(state: Option<CircuitState>) -> Field {
+    let Some(state) = state else { return String::new().into() };
+    let mood = match state {
+        CircuitState::Closed => Mood::Good,
+        CircuitState::HalfOpen => Mood::Unsure,
+        CircuitState::Open => Mood::Bad,
+    };
+    Field::in_mood(state.as_str(), mood)
+}
+
+/// Which share of the last requests failed; nothing when there was none.
+fn errors(backend: &BackendView) -> String {
+    let has_some = backend.requests_per_second > 0.0;
+    if has_some { format!("{:.1}", backend.error_percent) } else { String::new() }
+}
+
+/// A time in milliseconds, as exactly as it is of use.
+pub(super) fn millis(time: Option<f64>) -> String {
+    match time {
+        Some(time) if time < 10.0 => format!("{time:.1}ms"),
+        Some(time) if time < 1_000.0 => format!("{time:.0}ms"),
+        Some(time) => format!("{:.1}s", time / 1_000.0),
+        None => String::new(),
+    }
+}
+
+/// Its part in a deployment: a slot, or the canary.
+fn part(backend: &BackendView) -> String {
+    let canary = backend.canary.then_some("canary");
+    let parts: Vec<_> = backend.slot.as_deref().into_iter().chain(canary).collect();
+    parts.join(", ")
+}
+
 /// On how many proxies it is up; nothing where nobody checks.
 fn up_on(backend: &BackendView) -> String {
     match backend.health.as_str() {
@@ -154,9 +204,13 @@ fn up_on(backend: &BackendView) -> String {
     }
 }
 
-/// Why it is not up. An error of a check long passed is no problem.
+/// Why it takes no requests. An error of a check long passed is no problem.
 fn problem(backend: &BackendView) -> String {
     match backend.health.as_str() {
+        "up" | "unchecked" if backend.ejected_on > 0 => {
+            let BackendView { ejected_on, reported_by, .. } = backend;
+            format!("ejected on {ejected_on} of {reported_by}: it answers worse than others")
+        }
         "up" => String::new(),
         _ => backend.last_error.clone().unwrap_or_default(),
     }
@@ -164,6 +218,8 @@ fn problem(backend: &BackendView) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lb_model::api::LatencyView;
+
     use super::*;
     use crate::output::table::tests::output;
 
@@ -181,10 +237,18 @@ mod tests {
             reported_by: 2,
             last_error: error.map(Into::into),
             last_check: Some("2026-03-01T11:59:58Z".into()),
+            circuit: None,
+            ejected_on: 0,
             in_flight: 4,
+            waiting: 1,
             requests: 1000,
             failures: 7,
+            server_errors: 3,
             requests_per_second: 12.55,
+            error_percent: 0.42,
+            latency: Some(LatencyView { p50_ms: 1.25, p95_ms: 48.2, p99_ms: 2_500.0 }),
+            canary: false,
+            slot: Some("blue".into()),
             source: "config".into(),
         }
     }
@@ -201,13 +265,24 @@ mod tests {
         };
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let expected = "\
-BACKEND  SERVICE  URL                    STATE     HEALTH     UP ON  RPS   IN FLIGHT  PROBLEM
-web1     shop     http://127.0.0.1:9001  enabled   up         2/2    12.6  4          -
-web2     shop     http://127.0.0.1:9001  draining  down       0/2    12.6  4          connection refused
-web3     shop     http://127.0.0.1:9001  enabled   unchecked  -      12.6  4          -
+BACKEND  SERVICE  URL                    STATE     HEALTH     UP ON  RPS   ERR %  P95   IN FLIGHT  PROBLEM
+web1     shop     http://127.0.0.1:9001  enabled   up         2/2    12.6  0.4    48ms  4          -
+web2     shop     http://127.0.0.1:9001  draining  down       0/2    12.6  0.4    48ms  4          connection refused
+web3     shop     http://127.0.0.1:9001  enabled   unchecked  -      12.6  0.4    48ms  4          -
 ";
         assert_eq!(draw(&list, &output(&[]), now), expected);
         let wide = draw(&list, &output(&["-o", "wide"]), now);
         assert!(wide.contains("2s ago") && wide.contains("1000"), "{wide}");
+        assert!(wide.contains("1.2ms") && wide.contains("2.5s") && wide.contains("blue"), "{wide}");
+    }
+
+    #[test]
+    fn open_circuits_and_ejections_are_shown() {
+        let mut open = backend("web1", "up", 2, None);
+        (open.circuit, open.ejected_on) = (Some(CircuitState::Open), 1);
+        let list = BackendList { backends: vec![open], next: None };
+        let text = draw(&list, &output(&[]), Timestamp::UNIX_EPOCH);
+        assert!(text.contains("CIRCUIT") && text.contains("open"), "{text}");
+        assert!(text.contains("ejected on 1 of 2"), "{text}");
     }
 }

@@ -137,10 +137,11 @@ fn decided(decision: &Decision, paint: &Paint<'_>) -> String {
     let eligible = backends.iter().filter(|backend| backend.eligible).count();
     text += &format!("  service {service}: {strategy}; time-outs {}\n", limits.join(", "));
     text += &format!("  {eligible} of {} may be chosen\n", plural(backends.len(), "backend"));
-    for Candidate { id, url, weight, eligible, why, .. } in backends {
+    for Candidate { id, url, weight, eligible, why, service, .. } in backends {
         let (color, sign) = if *eligible { (GREEN, "✓") } else { (RED, "✗") };
+        let of = service.as_ref().map(|service| format!("  of {service}")).unwrap_or_default();
         let why = why.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
-        text += &format!("    {} {id}  {url}  weight {weight}{why}\n", paint.with(color, sign));
+        text += &format!("    {} {id}  {url}  weight {weight}{of}{why}\n", paint.with(color, sign));
     }
     text
 }

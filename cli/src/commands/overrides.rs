@@ -1,8 +1,9 @@
-//! `lbctl overrides`: what operators decided about single backends.
+//! `lbctl overrides`: what was decided about backends, slots and canaries.
 
 use jiff::Timestamp;
 use lb_model::api::{OverrideList, OverrideView};
 
+use super::deploy;
 use crate::{
     args::Watch,
     client::Client,
@@ -22,14 +23,26 @@ pub(crate) async fn run(client: &Client, watch: &Watch, output: &Output) -> Resu
 
 async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
     let list = client.overrides().await?;
-    let names = |list: &OverrideList| list.overrides.iter().map(|o| o.backend.clone()).collect();
+    let names = |list: &OverrideList| {
+        let backends = list.overrides.iter().map(|decided| decided.backend.clone());
+        backends.chain(list.deployments.iter().map(|decided| decided.service.clone())).collect()
+    };
     let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    let note = "there is no override: every backend is as the configuration says";
-    Ok(Frame::new(text, list.overrides.is_empty(), note))
+    let note = "there is no override: everything is as the configuration says";
+    let is_empty = list.overrides.is_empty() && list.deployments.is_empty();
+    Ok(Frame::new(text, is_empty, note))
 }
 
-/// The table; empty when there is no override.
+/// The table, and a line for each service; empty when there is no override.
 pub(crate) fn draw(list: &OverrideList, output: &Output, now: Timestamp) -> String {
+    let mut text = backends(list, output, now);
+    for decided in &list.deployments {
+        text += &format!("{}, {}\n", deploy::words(decided), time::ago(&decided.since, now));
+    }
+    text
+}
+
+fn backends(list: &OverrideList, output: &Output, now: Timestamp) -> String {
     if list.overrides.is_empty() {
         return String::new();
     }
@@ -39,21 +52,13 @@ pub(crate) fn draw(list: &OverrideList, output: &Output, now: Timestamp) -> Stri
             Field::in_mood(decided.state.as_str(), Mood::Unsure),
             decided.owner.clone().into(),
             time::ago(&decided.since, now).into(),
-            left(decided.drain_until.as_deref(), now).into(),
-            left(decided.expires.as_deref(), now).into(),
+            time::left(decided.drain_until.as_deref(), now).into(),
+            time::left(decided.expires.as_deref(), now).into(),
             note(decided).into(),
         ]
     });
     let header = ["OVERRIDE", "STATE", "OWNER", "SINCE", "DRAINS FOR", "ENDS IN", "REASON"];
     table::draw(output, &header, rows.collect())
-}
-
-/// How long it is until an RFC 3339 time.
-fn left(time: Option<&str>, now: Timestamp) -> String {
-    let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
-        return String::new();
-    };
-    time::span((time.as_second() - now.as_second()).max(0).unsigned_abs())
 }
 
 fn note(decided: &OverrideView) -> String {
@@ -66,7 +71,7 @@ fn note(decided: &OverrideView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lb_model::{Version, config::AdminState};
+    use lb_model::{Version, api::DeploymentOverride, config::AdminState};
 
     use super::*;
     use crate::output::table::tests::output;
@@ -87,6 +92,16 @@ mod tests {
         let draining = Some("2026-03-01T12:00:20Z");
         let list = OverrideList {
             version: Version(7),
+            deployments: vec![DeploymentOverride {
+                service: "shop".into(),
+                kind: "slot".into(),
+                value: "green".into(),
+                owner: "ann".into(),
+                reason: "release 7".into(),
+                since: "2026-03-01T11:50:00Z".into(),
+                dormant: false,
+                schedule: None,
+            }],
             overrides: vec![
                 decided("gone", AdminState::Disabled, None, None),
                 decided("web1", AdminState::Draining, draining, Some("2026-03-01T12:20:00Z")),
@@ -97,6 +112,7 @@ mod tests {
 OVERRIDE  STATE     OWNER  SINCE    DRAINS FOR  ENDS IN  REASON
 gone      disabled  ann    10m ago  -           -        kernel (dormant: the configuration has no such backend)
 web1      draining  ann    10m ago  20s         20m      kernel
+shop: green serves by decision of ann (release 7), 10m ago
 ";
         assert_eq!(draw(&list, &output(&[]), now), expected);
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use lb_model::api;
 
-use super::{apply, check};
+use super::{apply, check, deploy};
 use crate::{
     args::{Environment, Plan},
     client::Client,
@@ -64,6 +64,9 @@ pub(super) fn draw(plan: &api::Plan, output: &Output) -> String {
             decided.state.as_str(),
             decided.owner
         );
+    }
+    for decided in &plan.deployments {
+        text += &format!("override: {}\n", deploy::words(decided));
     }
     text += &match connected_proxies {
         0 => "no proxy is connected; it would be live once one is\n".to_owned(),

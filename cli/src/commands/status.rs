@@ -1,13 +1,13 @@
 //! `lbctl status`: how everything is, in one sentence and its tables.
 
 use jiff::Timestamp;
-use lb_model::api::{BackendList, HealthView, OverrideList, ProxyList};
+use lb_model::api::{BackendList, BlueGreenList, CanaryList, HealthView, OverrideList, ProxyList};
 use serde::Serialize;
 
-use super::{backends, overrides, proxies};
+use super::{backends, blue_green, canary, overrides, proxies};
 use crate::{
     args::{Filter, Watch},
-    client::Client,
+    client::{Answer, Client},
     exit::{Exit, Failure},
     output::{Output, diagnostics::plural, time},
     watch::{self, Frame},
@@ -20,6 +20,10 @@ struct Status {
     proxies: ProxyList,
     backends: BackendList,
     overrides: OverrideList,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blue_green: Option<BlueGreenList>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    canaries: Option<CanaryList>,
 }
 
 /// Fetches and shows.
@@ -34,10 +38,21 @@ async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
         proxies: client.proxies().await?,
         backends: client.backends(&Filter::default()).await?,
         overrides: client.overrides().await?,
+        blue_green: if_known(client.blue_green().await)?,
+        canaries: if_known(client.canaries().await)?,
     };
     let names = |status: &Status| vec![status.health.status.clone()];
     let text = output.render(&status, names, |status| draw(status, output, Timestamp::now()))?;
     Ok(Frame { text, note: None })
+}
+
+/// What a control plane of an older release does not know is left out.
+fn if_known<T>(answer: Answer<T>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(known) => Ok(Some(known)),
+        Err(error) if error.is_unknown() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn draw(status: &Status, output: &Output, now: Timestamp) -> String {
@@ -57,10 +72,17 @@ fn draw(status: &Status, output: &Output, now: Timestamp) -> String {
             text.push('\n');
         }
     }
-    let overrides = overrides::draw(&status.overrides, output, now);
-    if !overrides.is_empty() {
-        text.push('\n');
-        text += &overrides;
+    // Decisions about services are told where these are.
+    let mut list = status.overrides.clone();
+    list.deployments.retain(|decided| decided.dormant);
+    let overrides = overrides::draw(&list, output, now);
+    let blue_green = status.blue_green.as_ref().map(|list| blue_green::draw(list, output));
+    let canaries = status.canaries.as_ref().map(|list| canary::draw(list, output, now));
+    for table in [blue_green, canaries, Some(overrides)].into_iter().flatten() {
+        if !table.is_empty() {
+            text.push('\n');
+            text += &table;
+        }
     }
     text
 }
@@ -125,6 +147,7 @@ mod tests {
     ) -> HealthView {
         HealthView {
             status: status.into(),
+            version: "0.1.0".into(),
             software_version: "0.1.0".into(),
             snapshot: Version(version),
             uptime_seconds: 7_500,
@@ -171,7 +194,9 @@ mod tests {
             health,
             proxies: ProxyList { version: Version(0), proxies: vec![] },
             backends: BackendList { backends: vec![], next: None },
-            overrides: OverrideList { version: Version(0), overrides: vec![] },
+            overrides: OverrideList { version: Version(0), overrides: vec![], deployments: vec![] },
+            blue_green: None,
+            canaries: Some(CanaryList { version: Version(0), services: vec![] }),
         };
         let text = draw(&status, &output(&[]), Timestamp::UNIX_EPOCH);
         assert!(text.contains("\ndisk: 97% full\n"), "{text}");

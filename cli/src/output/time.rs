@@ -10,6 +10,14 @@ pub(crate) fn ago(text: &str, now: Timestamp) -> String {
     if seconds < 1 { "now".to_owned() } else { format!("{} ago", span(seconds.unsigned_abs())) }
 }
 
+/// How long it is from `now` until an RFC 3339 time; nothing when there is none.
+pub(crate) fn left(time: Option<&str>, now: Timestamp) -> String {
+    let Some(time) = time.and_then(|time| time.parse::<Timestamp>().ok()) else {
+        return String::new();
+    };
+    span((time.as_second() - now.as_second()).max(0).unsigned_abs())
+}
+
 /// A number of seconds, such as `2h5m`.
 pub(crate) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);

@@ -25,6 +25,19 @@ fn server() -> Pretend {
             "/api/v1/overrides" => json!({ "version": 42, "overrides": [{ "backend": "web1",
                 "state": "disabled", "owner": "ann", "reason": "disk",
                 "since": "2026-03-01T12:00:00Z" }] }),
+            "/admin/circuit-breakers" => json!({ "breakers": [{ "id": "web1", "service": "shop",
+                "state": "half_open", "requests": 20, "failures": 9, "opened": 1,
+                "proxies": [] }] }),
+            "/api/v1/blue-green" => json!({ "version": 42, "services": [{ "service": "shop",
+                "active": "green", "configured": "blue", "fallback": false,
+                "blue": { "backends": ["web1"], "healthy": 1, "requests_per_second": 0.0 },
+                "green": { "backends": ["web2"], "healthy": 1, "requests_per_second": 9.5 },
+                "override": { "service": "shop", "kind": "slot", "value": "green",
+                "owner": "ann", "reason": "release 7", "since": "2026-03-01T12:00:00Z" } }] }),
+            "/api/v1/canary" => json!({ "version": 42, "services": [{ "service": "api",
+                "split": 12.5, "configured": 12.5, "backends": ["api9"], "healthy": 1,
+                "stable": { "requests_per_second": 7.0, "error_percent": 0.0 },
+                "canary": { "requests_per_second": 1.0, "error_percent": 0.0 } }] }),
             "/api/v1/tokens" => json!({ "tokens": [{ "id": "AbCd1234", "state": "open",
                 "labels": [], "author": "ann" }] }),
             "/api/v1/audit" => json!({ "entries": [{ "number": 7, "hash": "ab",
@@ -70,6 +83,8 @@ fn status_is_a_sentence_and_its_tables() {
     assert_eq!(lines.next().unwrap(), first);
     assert!(text.contains("\nPROXY ") && text.contains("\nBACKEND "), "{text}");
     assert!(text.contains("\nOVERRIDE ") && text.contains("disk"), "{text}");
+    assert!(text.contains("shop: green serves by decision of ann (release 7)"), "{text}");
+    assert!(text.contains("12.5%"), "{text}");
 }
 
 #[test]
@@ -86,6 +101,9 @@ fn every_list_is_there_for_people_and_programs() {
     for (list, name) in [
         (&["proxies", "list"][..], "a\nb\n"),
         (&["overrides"], "web1\n"),
+        (&["circuit-breakers"], "shop/web1\n"),
+        (&["bg", "status"], "shop\n"),
+        (&["canary"], "api\n"),
         (&["tokens"], "AbCd1234\n"),
         (&["audit"], "7\n"),
         (&["config", "sources"], "backends.a.url\n"),

@@ -41,6 +41,21 @@ pub(super) struct ListQuery {
     cursor: Option<String>,
 }
 
+/// Every backend as the fleet sees it, where the rest of the API is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/backends",
+    operation_id = "listBackendsOfApi",
+    params(ListQuery),
+    responses((status = 200, description = "A page of backends", body = BackendList)),
+)]
+pub(super) async fn list_in_api(
+    admin: State<Shared>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<BackendList>, ApiError> {
+    list(admin, query).await
+}
+
 /// Every backend as the fleet sees it.
 #[utoipa::path(
     get,
@@ -83,12 +98,7 @@ impl ListQuery {
         {
             return refused(format!("`{state}` is no state; ask for {}", STATES.join(", ")));
         }
-        match self.limit {
-            Some(limit) if !(1..=MOST).contains(&limit) => {
-                refused(format!("a page has 1 to {MOST} backends; ask for such a `limit`"))
-            }
-            _ => Ok(()),
-        }
+        check_limit(self.limit)
     }
 
     fn asks_for(&self, view: &BackendView) -> bool {
@@ -105,18 +115,41 @@ impl ListQuery {
         pool && state && q
     }
 
-    /// The part behind the cursor. A cursor is the place of the last backend before it, so a page
-    /// is right even if that backend is gone.
     fn page(&self, mut backends: Vec<BackendView>) -> BackendList {
-        if let Some((service, id)) = self.cursor.as_ref().and_then(|cursor| cursor.split_once('/'))
-        {
-            backends.retain(|view| (view.service.as_str(), view.id.as_str()) > (service, id));
-        }
-        let limit = self.limit.unwrap_or(backends.len());
-        let is_last = backends.len() <= limit;
-        backends.truncate(limit);
-        let last = backends.last().filter(|_| !is_last);
-        let next = last.map(|view| format!("{}/{}", view.service, view.id));
+        let next = page(&mut backends, (self.limit, self.cursor.as_deref()), |view| {
+            (&view.service, &view.id)
+        });
         BackendList { backends, next }
+    }
+}
+
+/// Leaves the part behind the cursor, and gives the next one. A cursor is the place of the last
+/// object before it, so a page is right even if that object is gone.
+pub(super) fn page<T>(
+    all: &mut Vec<T>,
+    (limit, cursor): (Option<usize>, Option<&str>),
+    place: impl Fn(&T) -> (&String, &String),
+) -> Option<String> {
+    if let Some((service, id)) = cursor.and_then(|cursor| cursor.split_once('/')) {
+        all.retain(|one| {
+            let (its_service, its_id) = place(one);
+            (its_service.as_str(), its_id.as_str()) > (service, id)
+        });
+    }
+    let limit = limit.unwrap_or(all.len());
+    let is_last = all.len() <= limit;
+    all.truncate(limit);
+    let last = all.last().filter(|_| !is_last);
+    last.map(place).map(|(service, id)| format!("{service}/{id}"))
+}
+
+/// Refuses a page of no possible size.
+pub(super) fn check_limit(limit: Option<usize>) -> Result<(), ApiError> {
+    match limit {
+        Some(limit) if !(1..=MOST).contains(&limit) => {
+            let detail = format!("a page has 1 to {MOST} entries; ask for such a `limit`");
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail))
+        }
+        _ => Ok(()),
     }
 }

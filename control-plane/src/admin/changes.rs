@@ -11,6 +11,7 @@ use axum::{
     },
     http::HeaderMap,
 };
+use jiff::Timestamp;
 use lb_model::{
     Bundle, Version,
     api::{Change, Diff, OriginList, Plan},
@@ -26,7 +27,7 @@ use super::{
     error::ApiError,
     versions::{bundle_of, number},
 };
-use crate::{checked::Checked, overrides::Overrides};
+use crate::{checked::Checked, decisions::Decisions};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -73,12 +74,23 @@ pub(super) async fn plan(
     let standing = standing(&admin, base).await?;
     let (_, candidate, warnings) = validated(&admin, candidate).await?;
     let changed = standing.content != candidate.content;
-    let decided = overrides(&admin, current).await?;
+    let decided = decisions(&admin, current).await?;
+    let overrides = decided.overrides.0.iter();
     let overrides =
-        decided.0.iter().map(|(name, decided)| decided.view(name, &candidate.config)).collect();
+        overrides.map(|(name, decided)| decided.view(name, &candidate.config)).collect();
+    let deployments = decided.lasting(&candidate.config, Timestamp::now());
     let changes = standing.changes_to(&candidate.written).await?;
     let connected_proxies = admin.registry.counts(current).connected;
-    Ok(Json(Plan { base, current, changes, changed, warnings, overrides, connected_proxies }))
+    Ok(Json(Plan {
+        base,
+        current,
+        changes,
+        changed,
+        warnings,
+        overrides,
+        deployments,
+        connected_proxies,
+    }))
 }
 
 /// What leads from one version to another.
@@ -103,13 +115,13 @@ pub(super) async fn diff(
     let after = bundle_of(&admin, to).await?;
     let from = query.from.unwrap_or(Version(to.0 - 1));
     let before = content(&admin, from).await?;
-    // Overrides are versions as well, though no document says them.
-    let (earlier, later) = (overrides(&admin, from).await?, overrides(&admin, to).await?);
+    // Decisions are versions as well, though no document says them.
+    let (earlier, later) = (decisions(&admin, from).await?, decisions(&admin, to).await?);
     let key = admin.store.lineage().hash_key;
     let changes = blocking(move || {
-        let written = |bundle: &Bundle, overrides: &Overrides| {
+        let written = |bundle: &Bundle, decisions: &Decisions| {
             let mut written = Written::read(bundle, &key);
-            overrides.write_into(&mut written);
+            decisions.write_into(&mut written);
             written
         };
         written(&before, &earlier).changes_to(&written(&after, &later))
@@ -168,10 +180,10 @@ pub(super) async fn standing(admin: &Admin, version: Version) -> Result<Standing
     .await
 }
 
-/// What operators had decided as of a version.
-async fn overrides(admin: &Admin, version: Version) -> Result<Overrides, ApiError> {
-    let overrides = Overrides::at(&*admin.store, version).await;
-    overrides.map_err(|error| ApiError::internal(error.to_string()))
+/// What had been decided as of a version.
+async fn decisions(admin: &Admin, version: Version) -> Result<Decisions, ApiError> {
+    let decisions = Decisions::at(&*admin.store, version).await;
+    decisions.map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// What a version says; version 0 says nothing.

@@ -15,6 +15,9 @@ use lb_model::{
 };
 use lb_store::StoreError;
 
+/// How many names are suggested in place of an unknown one.
+const SUGGESTIONS: usize = 3;
+
 /// A failure, ready to be answered.
 #[derive(Debug)]
 pub(super) struct ApiError(Box<Problem>, Option<(HeaderName, HeaderValue)>);
@@ -78,6 +81,18 @@ pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<String,
     path.map(|Path(name)| name).map_err(|rejection| {
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_path", rejection.body_text())
     })
+}
+
+/// Names that somebody may have meant by one that is not there, in words; empty when none is near.
+pub(super) fn suggestions<'n>(asked: &str, names: impl Iterator<Item = &'n str>) -> String {
+    let mut near: Vec<_> = names
+        .map(|name| (strsim::damerau_levenshtein(asked, name), name))
+        .filter(|(distance, name)| *distance <= 2.max(asked.len() / 3) || name.contains(asked))
+        .collect();
+    near.sort_unstable();
+    near.dedup();
+    let names = near.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{name}`"));
+    names.collect::<Vec<_>>().join(" or ")
 }
 
 /// Why a body was not taken.

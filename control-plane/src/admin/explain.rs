@@ -10,20 +10,29 @@ use axum::{
 use jiff::Timestamp;
 use lb_model::{
     Config, Version,
-    api::{ExplainRequest, Explanation},
+    api::{CircuitState, ExplainRequest, Explanation},
 };
-use lb_routing::explain::{Live, Unexplainable, explain};
+use lb_routing::explain::{KeptAway, Live, Unexplainable, explain};
 
 use super::{Admin, Shared, error::ApiError, versions::bundle_of};
-use crate::overrides::Overrides;
+use crate::decisions::Decisions;
 
-/// What the fleet reports, by service and backend: up on, reported by, last error.
-struct Reported(HashMap<(String, String), (usize, usize, Option<String>)>);
+/// What the fleet reports, by service and backend: up on, reported by, last error; and what keeps
+/// requests away.
+struct Reported(HashMap<(String, String), (Health, KeptAway)>);
+
+type Health = (usize, usize, Option<String>);
 
 impl Live for Reported {
     fn health(&self, service: &str, backend: &str) -> Option<(usize, usize, Option<String>)> {
         let key = (service.to_owned(), backend.to_owned());
-        self.0.get(&key).filter(|(_, reported_by, _)| *reported_by > 0).cloned()
+        let (health, _) = self.0.get(&key)?;
+        (health.1 > 0).then(|| health.clone())
+    }
+
+    fn kept_away(&self, service: &str, backend: &str) -> KeptAway {
+        let key = (service.to_owned(), backend.to_owned());
+        self.0.get(&key).map(|(_, away)| *away).unwrap_or_default()
     }
 }
 
@@ -74,23 +83,28 @@ pub(super) async fn post(
     })
 }
 
-/// What a version said, with the overrides of its time.
+/// What a version said, with what was decided beside it.
 async fn older(admin: &Admin, version: Version) -> Result<Config, ApiError> {
     let bundle = bundle_of(admin, version).await?;
-    let overrides = Overrides::at(&*admin.store, version).await;
-    let overrides = overrides.map_err(|error| ApiError::internal(error.to_string()))?;
+    let decisions = Decisions::at(&*admin.store, version).await;
+    let decisions = decisions.map_err(|error| ApiError::internal(error.to_string()))?;
     let now = Timestamp::now().as_second();
     let parsed = tokio::task::spawn_blocking(move || Config::parse(&bundle, now)).await;
     let parsed = parsed.map_err(|_| ApiError::internal("parsing ended without an answer"))?;
     let mut config = parsed.map_err(ApiError::invalid)?.config;
-    overrides.merge(&mut config);
+    decisions.merge(&mut config);
     Ok(config)
 }
 
 fn reported(admin: &Admin, config: &Config) -> Reported {
     let views = admin.reports.backends(config, Timestamp::now());
     let of = |view: lb_model::api::BackendView| {
-        ((view.service, view.id), (view.up_on, view.reported_by, view.last_error))
+        let away = KeptAway {
+            is_open: view.circuit == Some(CircuitState::Open),
+            ejected_on: view.ejected_on,
+            reported_by: view.reported_by,
+        };
+        ((view.service, view.id), ((view.up_on, view.reported_by, view.last_error), away))
     };
     Reported(views.into_iter().map(of).collect())
 }

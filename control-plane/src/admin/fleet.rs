@@ -88,6 +88,7 @@ pub(super) async fn health(State(admin): State<Shared>) -> Response {
     };
     let view = HealthView {
         status: status.to_owned(),
+        version: SOFTWARE_VERSION.to_owned(),
         software_version: SOFTWARE_VERSION.to_owned(),
         snapshot,
         uptime_seconds: admin.started.elapsed().as_secs(),

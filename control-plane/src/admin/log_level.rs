@@ -15,7 +15,7 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lb_model::api::{LogLevelRequest, LogLevelView};
-use lb_proto::v1::SetLogLevel;
+use lb_proto::v1::{SetLogLevel, to_proxy};
 use lb_telemetry::logging::{LEVELS, Logged};
 use serde_json::Value;
 
@@ -103,7 +103,7 @@ pub(super) async fn set_of_proxy(
     let command = SetLogLevel { level, for_ms: lasts.as_millis() as u64 };
     let answered = async {
         // One that cannot be handed over is one whose stream ended: its next look says so.
-        let _ = before.commands.send(command).await;
+        let _ = before.commands.send(to_proxy::Message::SetLogLevel(command)).await;
         loop {
             let now = admin.log_of(&name)?;
             let is_same = now.commands.same_channel(&before.commands);

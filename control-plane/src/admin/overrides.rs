@@ -1,6 +1,6 @@
 //! `POST /admin/backends/{id}/enable` and `/disable`, and `GET /api/v1/overrides`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -26,11 +26,13 @@ use super::{
     Admin, Shared,
     access::Caller,
     config::{bad_query, tagged, text},
-    error::{ApiError, named},
+    error::{ApiError, named, suggestions},
 };
 use crate::{
+    decisions::Decisions,
     overrides::{Override, Overrides, OverridesError, emptied, keeper},
     snapshot::Release,
+    sync::registry::Progress,
 };
 
 /// How long the proxies are waited for when nobody says, and at most.
@@ -40,8 +42,6 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 const BUILD: Duration = Duration::from_secs(5);
 /// The most overrides.
 const MOST: usize = 10_000;
-/// How many names are suggested in place of an unknown one.
-const SUGGESTIONS: usize = 3;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -162,30 +162,19 @@ pub(super) async fn disable(
 )]
 pub(super) async fn list(State(admin): State<Shared>) -> Result<Json<OverrideList>, ApiError> {
     let version = admin.store.head().await?;
-    let overrides = Overrides::at(&*admin.store, version).await?;
+    let Decisions { overrides, deployments } = Decisions::at(&*admin.store, version).await?;
     let release = admin.cache.newest();
-    let config = release.map(|release| std::sync::Arc::clone(&release.config)).unwrap_or_default();
+    let config = release.map(|release| Arc::clone(&release.config)).unwrap_or_default();
     let overrides = overrides.0.iter().map(|(name, decided)| decided.view(name, &config));
-    Ok(Json(OverrideList { version, overrides: overrides.collect() }))
+    let deployments = deployments.views(&config, Timestamp::now());
+    Ok(Json(OverrideList { version, overrides: overrides.collect(), deployments }))
 }
 
 impl Admin {
     /// Takes a decision about a backend and answers how far it has come.
     async fn decide(&self, id: &str, order: Order) -> Result<Response, ApiError> {
         let (version, state, changed) = self.commit_decision(id, &order).await?;
-        if let Some(limit) = order.wait {
-            let mut changes = self.registry.watch();
-            let settled = async {
-                while !self.registry.progress(version).is_settled() {
-                    if changes.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
-            // What is not settled in time shows in the answer.
-            let _ = tokio::time::timeout(limit, settled).await;
-        }
-        let progress = self.registry.progress(version);
+        let progress = self.settled(version, order.wait).await;
         let answer = BackendChanged {
             id: id.to_owned(),
             admin_state: state,
@@ -231,14 +220,30 @@ impl Admin {
         }
     }
 
+    /// How far a version has come, after it was waited for if that is wanted.
+    pub(super) async fn settled(&self, version: Version, wait: Option<Duration>) -> Progress {
+        if let Some(limit) = wait {
+            let mut changes = self.registry.watch();
+            let settled = async {
+                while !self.registry.progress(version).is_settled() {
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            // What is not settled in time shows in the answer.
+            let _ = tokio::time::timeout(limit, settled).await;
+        }
+        self.registry.progress(version)
+    }
+
     /// The head, and the release of it: a decision is about what is, not about what was before
     /// the last commit.
-    async fn judged_by(&self) -> Result<(Version, Option<std::sync::Arc<Release>>), ApiError> {
+    pub(super) async fn judged_by(&self) -> Result<(Version, Option<Arc<Release>>), ApiError> {
         let mut releases = self.cache.watch();
         let head = self.store.head().await?;
-        let is_built = |release: &Option<std::sync::Arc<Release>>| {
-            release.as_ref().is_some_and(|r| r.version >= head)
-        };
+        let is_built =
+            |release: &Option<Arc<Release>>| release.as_ref().is_some_and(|r| r.version >= head);
         if head != Version::NONE {
             // A head that this release cannot build never comes; the one before is served.
             let _ = tokio::time::timeout(BUILD, releases.wait_for(is_built)).await;
@@ -304,20 +309,13 @@ fn change(
 }
 
 fn unknown(id: &str, release: Option<&Release>) -> ApiError {
-    let mut near: Vec<_> = release
-        .iter()
-        .flat_map(|release| release.config.backends.keys())
-        .map(|name| (strsim::damerau_levenshtein(id, name.as_str()), name.as_str()))
-        .filter(|(distance, name)| *distance <= 2.max(id.len() / 3) || name.contains(id))
-        .collect();
-    near.sort_unstable();
-    let names: Vec<_> =
-        near.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{name}`")).collect();
+    let names = release.iter().flat_map(|release| release.config.backends.keys());
+    let near = suggestions(id, names.map(BackendName::as_str));
     let id: String = id.chars().take(128).collect();
-    let detail = if names.is_empty() {
+    let detail = if near.is_empty() {
         format!("there is no backend `{id}`; see which there are with `lbctl backends`")
     } else {
-        format!("there is no backend `{id}`; did you mean {}?", names.join(" or "))
+        format!("there is no backend `{id}`; did you mean {near}?")
     };
     ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
 }
@@ -345,7 +343,7 @@ fn span(field: &str, text: &str) -> Result<SignedDuration, ApiError> {
 }
 
 /// How long to wait for the proxies, if at all.
-fn waits(wait: bool, timeout: Option<&str>) -> Result<Option<Duration>, ApiError> {
+pub(super) fn waits(wait: bool, timeout: Option<&str>) -> Result<Option<Duration>, ApiError> {
     let limit = match timeout {
         Some(text) => duration("timeout", text)?.get(),
         None => WAIT,

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ConfigFile;
+use super::{ConfigFile, Outcome};
 use crate::{metrics::Metrics, snapshot::SnapshotCache};
 
 /// How long it must be quiet before files are read: editors and tools write in several steps.
@@ -61,7 +61,10 @@ pub async fn run(reloading: Reloading, stop: CancellationToken) -> io::Result<()
     let mut hangup = signal(SignalKind::hangup())?;
     let changed = Arc::new(Notify::new());
     let mut watched = Watched::new(Arc::clone(&changed));
+    watched.follow(&directories(&reloading.file.looked_at()));
     let mut seen = fingerprint(&reloading.file.looked_at());
+    // Since the first reading nobody has watched.
+    reloading.catch_up().await;
     loop {
         watched.follow(&directories(&reloading.file.looked_at()));
         let cause = tokio::select! {
@@ -87,6 +90,14 @@ pub async fn run(reloading: Reloading, stop: CancellationToken) -> io::Result<()
 }
 
 impl Reloading {
+    /// Reads once more what may have changed unseen; that it has not is not worth a word.
+    async fn catch_up(&self) {
+        let outcome = self.file.reload(&*self.store, false).await;
+        if outcome != Outcome::Same {
+            self.metrics.reloaded(outcome);
+        }
+    }
+
     async fn reload(&self, cause: Cause) {
         let force = cause == Cause::Signal;
         let outcome = self.file.reload(&*self.store, force).await;

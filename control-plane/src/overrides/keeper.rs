@@ -50,8 +50,8 @@ pub async fn run(store: Arc<dyn Store>, audit: Arc<Audit>, stop: CancellationTok
     }
 }
 
-/// Writes what ended into the audit log, in order, as far as it goes.
-async fn note(audit: &Audit, unnoted: &mut Vec<AuditEntry>) -> bool {
+/// Writes what happened by itself into the audit log, in order, as far as it goes.
+pub async fn note(audit: &Audit, unnoted: &mut Vec<AuditEntry>) -> bool {
     while let Some(entry) = unnoted.first() {
         if let Err(error) = audit.record(entry).await {
             let path = &entry.path;

@@ -11,11 +11,14 @@ use lb_model::{
     api::{ListenerView, ProxyCounts, ProxyView, ResourceFault, SyncState},
     value::Labels,
 };
-use lb_proto::v1;
+use lb_proto::v1::{self, to_proxy};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Introduction, News};
+use super::{
+    resets::Resets,
+    session::{Introduction, News},
+};
 use crate::identity::authority::ProxyCertificate;
 
 /// The most proxies remembered. A fleet past this is refused, so that forged names cannot fill
@@ -40,10 +43,23 @@ struct Entry {
     trusted_generation: u64,
     authority_key: Vec<u8>,
     labels: Labels,
-    /// Ends the stream.
-    end: CancellationToken,
+    line: Line,
     /// How much it logs; absent while it cannot be told to log another level.
     log: Option<ProxyLog>,
+    /// Whether it closes circuit breakers when it is told to.
+    resets_breakers: bool,
+}
+
+/// Where the commands for a proxy go.
+pub type Commands = mpsc::Sender<to_proxy::Message>;
+
+/// What of a stream the registry holds.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Ends the stream.
+    pub end: CancellationToken,
+    /// Reaches the proxy.
+    pub commands: Commands,
 }
 
 /// How much a proxy logs, and how it is told to log more or less.
@@ -56,7 +72,16 @@ pub struct ProxyLog {
     /// Counts what it said on this stream.
     pub answers: u64,
     /// What it is told on its stream.
-    pub commands: mpsc::Sender<v1::SetLogLevel>,
+    pub commands: Commands,
+}
+
+/// A connected proxy, as somebody sees it who resets circuit breakers.
+#[derive(Debug, Clone)]
+pub struct Resetter {
+    /// What it is called.
+    pub name: String,
+    /// Where it is told to; absent when its software cannot do it.
+    pub commands: Option<Commands>,
 }
 
 /// Why the log of a proxy is out of reach.
@@ -86,6 +111,8 @@ pub struct Member {
 pub struct Registry {
     proxies: Mutex<BTreeMap<String, Entry>>,
     changes: watch::Sender<()>,
+    /// Who waits for answers about circuit breakers.
+    pub resets: Resets,
 }
 
 /// How far a version has come.
@@ -137,7 +164,7 @@ impl Registry {
         progress
     }
 
-    /// A proxy introduced itself on a stream, which `end` ends; an older one is ended. What it
+    /// A proxy introduced itself on a stream, `line`; an older one is ended. What it
     /// holds is taken from its certificate.
     ///
     /// # Errors
@@ -148,7 +175,7 @@ impl Registry {
         stream: StreamId,
         hello: &Introduction,
         certificate: &ProxyCertificate,
-        end: CancellationToken,
+        line: Line,
         now: Timestamp,
     ) -> Result<(), FleetFull> {
         let mut proxies = self.lock();
@@ -169,12 +196,13 @@ impl Registry {
             trusted_generation: 0,
             authority_key: certificate.authority_key.clone(),
             labels: certificate.labels.clone(),
-            end,
+            line,
             log: None,
+            resets_breakers: false,
         };
         if let Some(before) = proxies.insert(hello.proxy.clone(), entry) {
             // A proxy has one stream: what an older one still holds is let go.
-            before.end.cancel();
+            before.line.end.cancel();
         }
         drop(proxies);
         self.changes.send_replace(());
@@ -188,18 +216,12 @@ impl Registry {
         }
     }
 
-    /// A proxy says how much it logs; `commands` reaches it on this stream.
-    pub fn logs(
-        &self,
-        proxy: &str,
-        stream: StreamId,
-        level: v1::LogLevel,
-        commands: &mpsc::Sender<v1::SetLogLevel>,
-        at: Timestamp,
-    ) {
+    /// A proxy says how much it logs.
+    pub fn logs(&self, proxy: &str, stream: StreamId, level: v1::LogLevel, at: Timestamp) {
         if let Some(entry) = self.lock().get_mut(proxy).filter(|e| e.stream == Some(stream)) {
             let answers = entry.log.as_ref().map_or(0, |log| log.answers + 1);
-            entry.log = Some(ProxyLog { level, at, answers, commands: commands.clone() });
+            let commands = entry.line.commands.clone();
+            entry.log = Some(ProxyLog { level, at, answers, commands });
         }
         self.changes.send_replace(());
     }
@@ -216,6 +238,24 @@ impl Registry {
             return Err(NoLog::Away);
         }
         entry.log.clone().ok_or(NoLog::Unable)
+    }
+
+    /// A proxy closes circuit breakers when it is told to on this stream.
+    pub fn resets_breakers(&self, proxy: &str, stream: StreamId) {
+        if let Some(entry) = self.lock().get_mut(proxy).filter(|e| e.stream == Some(stream)) {
+            entry.resets_breakers = true;
+        }
+    }
+
+    /// The connected proxies, as somebody sees them who resets circuit breakers.
+    pub fn resetters(&self) -> Vec<Resetter> {
+        let proxies = self.lock();
+        let connected = proxies.iter().filter(|(_, entry)| entry.stream.is_some());
+        let each = connected.map(|(name, entry)| Resetter {
+            name: name.clone(),
+            commands: entry.resets_breakers.then(|| entry.line.commands.clone()),
+        });
+        each.collect()
     }
 
     /// Whom the connected proxies trust.
@@ -374,6 +414,10 @@ mod tests {
         }
     }
 
+    fn plain() -> Line {
+        Line { end: CancellationToken::new(), commands: mpsc::channel(1).0 }
+    }
+
     fn state(registry: &Registry) -> SyncState {
         registry.view(Version(2))[0].state
     }
@@ -381,7 +425,7 @@ mod tests {
     #[test]
     fn a_proxy_goes_from_applying_to_synced_to_disconnected() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), &certificate(), CancellationToken::new(), now).unwrap();
+        registry.connected(1, &hello("p"), &certificate(), plain(), now).unwrap();
         assert_eq!(state(&registry), SyncState::Applying);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
@@ -394,8 +438,8 @@ mod tests {
     #[test]
     fn an_old_stream_does_not_speak_for_a_proxy_that_opened_a_new_one() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
-        registry.connected(1, &hello("p"), &certificate(), CancellationToken::new(), now).unwrap();
-        registry.connected(2, &hello("p"), &certificate(), CancellationToken::new(), now).unwrap();
+        registry.connected(1, &hello("p"), &certificate(), plain(), now).unwrap();
+        registry.connected(2, &hello("p"), &certificate(), plain(), now).unwrap();
         registry.disconnected("p", 1, now);
         let active = News::Active { version: Version(2), listeners: vec![], persisted: true };
         registry.news("p", 1, active, now, now);
@@ -406,9 +450,28 @@ mod tests {
     fn a_new_stream_of_a_proxy_ends_the_one_before() {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
         let (old, new) = (CancellationToken::new(), CancellationToken::new());
-        registry.connected(1, &hello("p"), &certificate(), old.clone(), now).unwrap();
-        registry.connected(2, &hello("p"), &certificate(), new.clone(), now).unwrap();
+        registry
+            .connected(1, &hello("p"), &certificate(), Line { end: old.clone(), ..plain() }, now)
+            .unwrap();
+        registry
+            .connected(2, &hello("p"), &certificate(), Line { end: new.clone(), ..plain() }, now)
+            .unwrap();
         assert!(old.is_cancelled() && !new.is_cancelled());
+    }
+
+    #[test]
+    fn only_connected_proxies_that_can_are_told_to_reset() {
+        let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
+        for (stream, proxy) in [(1, "p"), (2, "q"), (3, "r")] {
+            registry.connected(stream, &hello(proxy), &certificate(), plain(), now).unwrap();
+        }
+        registry.resets_breakers("p", 1);
+        registry.resets_breakers("q", 7);
+        registry.resets_breakers("r", 3);
+        registry.disconnected("r", 3, now);
+        let able: Vec<_> =
+            registry.resetters().into_iter().map(|r| (r.name, r.commands.is_some())).collect();
+        assert_eq!(able, [("p".to_owned(), true), ("q".to_owned(), false)]);
     }
 
     #[test]
@@ -416,11 +479,10 @@ mod tests {
         let (registry, now) = (Registry::default(), Timestamp::UNIX_EPOCH);
         assert!(registry.audiences().is_empty());
         let other = ProxyCertificate { labels: Labels::default(), ..certificate() };
-        let end = CancellationToken::new;
         for (stream, proxy, certificate) in
             [(1, "p", &certificate()), (2, "q", &certificate()), (3, "r", &other)]
         {
-            registry.connected(stream, &hello(proxy), certificate, end(), now).unwrap();
+            registry.connected(stream, &hello(proxy), certificate, plain(), now).unwrap();
         }
         assert_eq!(registry.audiences().len(), 2);
         registry.disconnected("r", 3, now);

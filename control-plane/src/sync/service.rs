@@ -12,7 +12,7 @@ use std::{
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use lb_proto::v1::{
-    FromProxy, LogLevel, Refuse, ReportBatch, ReportControl, SetLogLevel, ToProxy, Trust,
+    FromProxy, LogLevel, Refuse, ReportBatch, ReportControl, ToProxy, Trust,
     config_sync_server::ConfigSync, from_proxy::Message, telemetry_server::Telemetry, to_proxy,
 };
 use tokio::sync::mpsc;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    registry::{Registry, StreamId},
+    registry::{Commands, Line, Registry, StreamId},
     session::{Identity, Input, News, Output, Session, clip},
 };
 use crate::{
@@ -86,6 +86,7 @@ impl ConfigSync for SyncService {
             answers,
             end: CancellationToken::new(),
             log_level: None,
+            resets_breakers: false,
             commands,
         };
         tokio::spawn(connection.run(request.into_inner(), commanded));
@@ -153,15 +154,17 @@ struct Connection {
     end: CancellationToken,
     /// How much the proxy said in its first message that it logs.
     log_level: Option<LogLevel>,
-    /// What the proxy is told to log.
-    commands: mpsc::Sender<SetLogLevel>,
+    /// Whether it said there that it takes commands about circuit breakers.
+    resets_breakers: bool,
+    /// What the proxy is told beside versions.
+    commands: Commands,
 }
 
 impl Connection {
     async fn run(
         mut self,
         mut messages: Streaming<FromProxy>,
-        mut commanded: mpsc::Receiver<SetLogLevel>,
+        mut commanded: mpsc::Receiver<to_proxy::Message>,
     ) {
         let stream = uuid::Uuid::new_v4().to_string();
         let mut session =
@@ -183,8 +186,7 @@ impl Connection {
                     continue;
                 }
                 Some(command) = commanded.recv() => {
-                    let message = to_proxy::Message::SetLogLevel(command);
-                    if !self.send(Ok(ToProxy { message: Some(message) })).await {
+                    if !self.send(Ok(ToProxy { message: Some(command) })).await {
                         break;
                     }
                     continue;
@@ -239,7 +241,12 @@ impl Connection {
                 self.logs(level);
                 return None;
             }
+            Some(Message::BreakersReset(answer)) => {
+                self.service.registry.resets.answer(&self.certificate.name, *answer);
+                return None;
+            }
             Some(Message::Hello(hello)) => {
+                self.resets_breakers = hello.resets_breakers;
                 self.log_level = hello
                     .log_level
                     .take()
@@ -255,7 +262,7 @@ impl Connection {
     /// The proxy says how much it logs.
     fn logs(&self, level: LogLevel) {
         let (name, now) = (&self.certificate.name, Timestamp::now());
-        self.service.registry.logs(name, self.id, level, &self.commands, now);
+        self.service.registry.logs(name, self.id, level, now);
     }
 
     /// Tells the proxy whom to trust, and whether its certificate is still good enough.
@@ -329,13 +336,17 @@ impl Connection {
         let now = Timestamp::now();
         let SyncService { registry, cache, metrics, .. } = &self.service;
         if let News::Hello(hello) = &news {
+            let line = Line { end: self.end.clone(), commands: self.commands.clone() };
             registry
-                .connected(self.id, hello, &self.certificate, self.end.clone(), now)
+                .connected(self.id, hello, &self.certificate, line, now)
                 .map_err(|full| Status::resource_exhausted(full.to_string()))?;
             tracing::info!(proxy = hello.proxy, version = hello.running.0, "proxy connected");
             self.proxy = Some(hello.proxy.clone());
             if let Some(level) = self.log_level.take() {
                 self.logs(level);
+            }
+            if self.resets_breakers {
+                registry.resets_breakers(&hello.proxy, self.id);
             }
         }
         let proxy = self.proxy.as_deref().unwrap_or_default();

@@ -82,6 +82,11 @@ impl Key {
         Self("operations/overrides".into())
     }
 
+    /// Returns the key of what was decided about the deployments of services.
+    pub fn deployments() -> Self {
+        Self("operations/deployments".into())
+    }
+
     /// Returns the key of an entry of the audit log.
     pub fn audit() -> Self {
         Self("audit/entry".into())
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_named_keys_obey_the_rules() {
-        for key in [Key::config(), Key::overrides(), Key::audit()] {
+        for key in [Key::config(), Key::overrides(), Key::deployments(), Key::audit()] {
             assert_eq!(Key::new(key.as_str()), Ok(key));
         }
     }

@@ -38,6 +38,20 @@ pub trait Live {
     /// On how many of the proxies that report it the backend is up, on how many of them, and why
     /// a check failed last.
     fn health(&self, service: &str, backend: &str) -> Option<(usize, usize, Option<String>)>;
+
+    /// What keeps requests from it although it is up.
+    fn kept_away(&self, service: &str, backend: &str) -> KeptAway;
+}
+
+/// What keeps requests from a backend on some proxies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeptAway {
+    /// Its circuit breaker is open on at least one.
+    pub is_open: bool,
+    /// On so many it is out because it answers worse than others.
+    pub ejected_on: usize,
+    /// So many report it.
+    pub reported_by: usize,
 }
 
 /// No fleet runs the configuration.
@@ -47,6 +61,10 @@ pub struct NotRunning;
 impl Live for NotRunning {
     fn health(&self, _: &str, _: &str) -> Option<(usize, usize, Option<String>)> {
         None
+    }
+
+    fn kept_away(&self, _: &str, _: &str) -> KeptAway {
+        KeptAway::default()
     }
 }
 
@@ -258,7 +276,7 @@ fn decision(
     // What a step chose may be outside the pool: a canary is not one of the service's backends.
     let chosen = pool.iter().flat_map(|(chosen, _)| chosen);
     let more = chosen.filter(|id| !service.backends.contains(id));
-    let backends = service.backends.iter().chain(more).filter_map(|id| {
+    let own = service.backends.iter().chain(more).filter_map(|id| {
         let backend = config.backends.get(id)?;
         let mut candidate = candidate(&route.service, service, id, backend, live);
         if let Some((chosen, why)) = &pool
@@ -268,6 +286,13 @@ fn decision(
         }
         Some(candidate)
     });
+    let mut backends: Vec<_> = own.collect();
+    let in_place = service.weighted.iter().map(|(name, _)| name);
+    stand_ins(config, in_place.collect(), None, live, &mut backends);
+    if let Some(failover) = &service.failover {
+        let why = Some("stands in when no other may be chosen");
+        stand_ins(config, vec![&failover.service], why, live, &mut backends);
+    }
     let limits = [
         ("connect", route.timeouts.connect.unwrap_or(service.timeouts.connect)),
         (
@@ -283,8 +308,32 @@ fn decision(
         service: route.service.to_string(),
         strategy: service.strategy.as_str().to_owned(),
         timeouts: limits.map(|(name, limit)| (name.to_owned(), limit.to_string())).to_vec(),
-        backends: backends.collect(),
+        backends,
     })
+}
+
+/// The backends of services that stand in for the one that a route names, each service once.
+fn stand_ins<'c>(
+    config: &'c Config,
+    mut next: Vec<&'c ServiceName>,
+    why: Option<&str>,
+    live: Option<&dyn Live>,
+    backends: &mut Vec<Candidate>,
+) {
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(name) = next.pop() {
+        let Some(service) = config.services.get(name).filter(|_| seen.insert(name)) else {
+            continue;
+        };
+        next.extend(service.weighted.iter().map(|(name, _)| name));
+        for id in &service.backends {
+            let Some(backend) = config.backends.get(id) else { continue };
+            let mut candidate = candidate(name, service, id, backend, live);
+            candidate.service = Some(name.to_string());
+            candidate.why = candidate.why.or_else(|| why.map(str::to_owned));
+            backends.push(candidate);
+        }
+    }
 }
 
 fn candidate(
@@ -295,6 +344,8 @@ fn candidate(
     live: Option<&dyn Live>,
 ) -> Candidate {
     let health = live.and_then(|live| live.health(service_name.as_str(), id.as_str()));
+    let away = live.map(|live| live.kept_away(service_name.as_str(), id.as_str()));
+    let away = away.unwrap_or_default();
     let (eligible, why) = match (backend.admin_state, backend.weight.get(), health) {
         (AdminState::Disabled, ..) => (false, Some("disabled by an operator".to_owned())),
         (AdminState::Draining, ..) => {
@@ -305,6 +356,15 @@ fn candidate(
             let error = error.map(|error| format!(": {error}")).unwrap_or_default();
             (false, Some(format!("down on all of {all} proxies{error}")))
         }
+        _ if away.ejected_on > 0 => {
+            let KeptAway { ejected_on, reported_by, .. } = away;
+            let why = format!("ejected on {ejected_on} of {reported_by} proxies");
+            (ejected_on < reported_by, Some(why))
+        }
+        _ if away.is_open && away.reported_by == 1 => {
+            (false, Some("its circuit breaker is open".to_owned()))
+        }
+        _ if away.is_open => (true, Some("its circuit breaker is open on some proxies".to_owned())),
         (.., Some((up, all, error))) if up < all => {
             let error = error.map(|error| format!(": {error}")).unwrap_or_default();
             (true, Some(format!("up on {up} of {all} proxies{error}")))
@@ -321,6 +381,7 @@ fn candidate(
         eligible,
         why,
         admin_state: backend.admin_state,
+        service: None,
     }
 }
 

@@ -366,6 +366,22 @@ impl RuntimeHandle {
         reasons(&self.shared.reasons, |counters| counters)
     }
 
+    /// Closes the circuit breakers of a backend in whatever services it is. Says how many there
+    /// are, and how many of them were not closed.
+    pub fn reset_breakers(&self, backend: &str) -> (u32, u32) {
+        let (snapshot, now) = (self.shared.snapshot(), Instant::now());
+        let mut seen = HashSet::new();
+        let (mut found, mut closed) = (0, 0);
+        for member in snapshot.clusters.iter().flat_map(|cluster| cluster.members()) {
+            let Some(breaker) = &member.standing.breaker else { continue };
+            if **member.endpoint.name() == *backend && seen.insert(Arc::as_ptr(breaker)) {
+                found += 1;
+                closed += u32::from(breaker.reset(now).is_some());
+            }
+        }
+        (found, closed)
+    }
+
     /// Everything that was counted, and the health of every backend.
     pub fn stats(&self) -> RuntimeStats {
         let snapshot = self.shared.snapshot();

@@ -176,6 +176,12 @@ impl Client {
                 }
                 continue;
             }
+            if let Some(v1::to_proxy::Message::ResetBreakers(asked)) = message.message {
+                if answers.send(self.reset_breakers(&asked)).await.is_err() {
+                    return "the stream broke".to_owned();
+                }
+                continue;
+            }
             let outputs = session.handle(Input::Message(message));
             if let Err(reason) = self.perform(&mut session, outputs, &answers).await {
                 return reason;
@@ -203,6 +209,15 @@ impl Client {
         }
         let trusted = v1::from_proxy::Message::Trusted(v1::Trusted { generation });
         Some(v1::FromProxy { message: Some(trusted) })
+    }
+
+    /// Closes circuit breakers, and says how many.
+    fn reset_breakers(&self, asked: &v1::ResetBreakers) -> v1::FromProxy {
+        let v1::ResetBreakers { id, backend } = asked;
+        let (found, closed) = self.reporter.runtime.reset_breakers(backend);
+        tracing::info!(backend, found, closed, "circuit breakers reset");
+        let answer = v1::BreakersReset { id: *id, found, closed };
+        v1::FromProxy { message: Some(v1::from_proxy::Message::BreakersReset(answer)) }
     }
 
     /// Does what the session says; an error ends the stream.

@@ -110,12 +110,13 @@ impl LastGood {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         // One that fails is not appended to again.
         let mut tail = written.tail.take();
-        if let Some(tail) = &tail {
+        let has_other_keys = tail.as_ref().is_none_or(|tail| {
             let delta = running.resources.delta_from_set(&tail.running().resources);
             let mut keys = delta.upsert.iter().map(|(key, _)| key).chain(&delta.remove);
-            if keys.any(|key| key.kind.is_secret()) {
-                written.whole = KEPT;
-            }
+            keys.any(|key| key.kind.is_secret())
+        });
+        if has_other_keys {
+            written.whole = KEPT;
         }
         let is_appended = match &mut tail {
             Some(tail) if written.whole == 0 => tail.append(running, &self.key)?,

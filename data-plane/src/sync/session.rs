@@ -230,7 +230,7 @@ impl Session {
             listeners: self.listeners.clone(),
             persisted: running.map(|_| self.persisted),
             log_level: self.log_level.clone(),
-            resets_breakers: false,
+            resets_breakers: true,
             poisoned: self.poisoned.as_ref().map(|content| v1::Version {
                 lineage: content.lineage.clone(),
                 number: content.version.0,

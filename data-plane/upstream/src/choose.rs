@@ -510,3 +510,6 @@ const fn other(slot: Slot) -> Slot {
         Slot::Green => Slot::Blue,
     }
 }
+
+#[cfg(test)]
+mod tests;

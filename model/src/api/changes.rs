@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OverrideView;
+use super::{DeploymentOverride, OverrideView};
 use crate::{diagnostic::Diagnostics, snapshot::Version};
 
 /// What was done to an object.
@@ -77,6 +77,9 @@ pub struct Plan {
     /// What operators decided about single backends. It stays, whatever is applied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<OverrideView>,
+    /// What was decided about slots and canaries, and would not end by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<DeploymentOverride>,
     /// How many proxies are connected now.
     pub connected_proxies: usize,
 }

@@ -138,7 +138,7 @@ pub struct Step {
     pub detail: String,
 }
 
-/// A backend of the pool.
+/// A backend that may answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Candidate {
@@ -155,4 +155,7 @@ pub struct Candidate {
     pub why: Option<String>,
     /// What an operator decided about it.
     pub admin_state: AdminState,
+    /// The service that it is of, where that is another one that stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::OverrideView;
+use super::{CircuitState, OverrideView};
 use crate::{config::AdminState, snapshot::Version};
 
 /// `GET /api/v1/proxies`.
@@ -128,6 +128,9 @@ pub struct Alive {
 pub struct HealthView {
     /// `healthy`, `degraded` or `unhealthy`.
     pub status: String,
+    /// The version of the control plane's software, under its short name.
+    #[serde(default)]
+    pub version: String,
     /// The version of the control plane's software.
     pub software_version: String,
     /// The current version of the configuration.
@@ -213,14 +216,51 @@ pub struct BackendView {
     /// When a proxy checked it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_check: Option<String>,
+    /// Its circuit breaker, the worst over the proxies: `closed`, `half_open` or `open`; absent
+    /// where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<CircuitState>,
+    /// On how many proxies it is out because it answers worse than others.
+    #[serde(default)]
+    pub ejected_on: usize,
     /// Requests on their way.
     pub in_flight: u64,
+    /// Requests that wait for a place.
+    #[serde(default)]
+    pub waiting: u64,
     /// Requests since the proxies started.
     pub requests: u64,
     /// Of these, ended without a response of the backend.
     pub failures: u64,
-    /// Requests a second over the last reports.
+    /// Of these, answered with a status of 500 or more.
+    #[serde(default)]
+    pub server_errors: u64,
+    /// Requests a second over the last ten seconds.
     pub requests_per_second: f64,
+    /// The share of these without a good response, in percent.
+    #[serde(default)]
+    pub error_percent: f64,
+    /// How long these took; absent when none was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyView>,
+    /// Whether it is of the new version of a canary.
+    #[serde(default)]
+    pub canary: bool,
+    /// The slot it is in: `blue` or `green`; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
     /// Where it comes from: `config`.
     pub source: String,
+}
+
+/// How long requests took over the last ten seconds, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LatencyView {
+    /// Half of them at most this long.
+    pub p50_ms: f64,
+    /// 95 of 100.
+    pub p95_ms: f64,
+    /// 99 of 100.
+    pub p99_ms: f64,
 }

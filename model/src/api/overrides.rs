@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::DeploymentOverride;
 use crate::{config::AdminState, snapshot::Version};
 
 /// `GET /api/v1/overrides`.
@@ -12,6 +13,9 @@ pub struct OverrideList {
     pub version: Version,
     /// Every override, by backend.
     pub overrides: Vec<OverrideView>,
+    /// What was decided about services, by name.
+    #[serde(default)]
+    pub deployments: Vec<DeploymentOverride>,
 }
 
 /// What an operator decided about one backend.

@@ -8,6 +8,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, btree_map},
+    fmt,
     iter::{Flatten, Peekable},
     ops::{Deref, DerefMut},
     option,
@@ -15,7 +16,6 @@ use std::{
 };
 
 /// Objects of one kind by name. Shared, so that a new configuration reuses what did not change.
-#[derive(Debug)]
 pub struct Objects<N, T>(Arc<BTreeMap<N, Arc<T>>>);
 
 impl<N, T> Objects<N, T> {
@@ -102,6 +102,13 @@ impl<'o, N: Ord, T> Iterator for Changes<'o, N, T> {
                 }
             }
         }
+    }
+}
+
+/// As the map that it is.
+impl<N: fmt::Debug, T: fmt::Debug> fmt::Debug for Objects<N, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -80,6 +80,20 @@ pub(super) fn follow(
     if let Some(traffic) = of_route.or(pool.map(|pool| &pool.traffic_management)) {
         way.traffic(traffic);
     }
+    if let Some(pool) = pool.filter(|pool| !pool.weighted.is_empty()) {
+        let parts = pool.weighted.iter();
+        let parts: Vec<_> =
+            parts.map(|(name, weight)| format!("{name} (weight {})", weight.get())).collect();
+        way.at_run_time("services".to_owned(), format!("one of {}", parts.join(", ")));
+    }
+    if let Some(failover) = pool.and_then(|pool| pool.failover.as_ref()) {
+        let codes: Vec<_> = failover.status.iter().map(ToString::to_string).collect();
+        let mut detail = format!("{} answers if there is no backend to choose", failover.service);
+        if !codes.is_empty() {
+            let _ = write!(detail, ", or the answer is {}", codes.join(", "));
+        }
+        way.at_run_time("failover".to_owned(), detail);
+    }
     let of_route = spec.and_then(|route| route.retry.as_ref());
     if let Some(retry) = of_route.or(pool.and_then(|pool| pool.retry.as_ref())) {
         way.at_run_time("retry".to_owned(), format!("up to {} tries", retry.attempts));
@@ -241,6 +255,11 @@ impl Way<'_> {
                 let (asked, answered) = (headers.request.len(), headers.response.len());
                 let detail = format!("{asked} fields of the request, {answered} of the response");
                 self.decided(title, "passes", detail);
+            }
+            Middleware::InFlight { amount, source } => {
+                let of = source.as_ref().map(|source| format!(" by {source}"));
+                let detail = format!("{amount} requests at once{}", of.unwrap_or_default());
+                self.at_run_time(title, detail);
             }
             _ => self.at_run_time(title, String::new()),
         }

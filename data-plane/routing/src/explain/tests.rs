@@ -94,11 +94,15 @@ fn a_host_field_goes_before_the_url() {
     assert_eq!(explanation.entry_points[0].decision.as_ref().unwrap().route, "cart");
 }
 
-struct Fleet(usize, usize);
+struct Fleet(usize, usize, KeptAway);
 
 impl Live for Fleet {
     fn health(&self, _: &str, _: &str) -> Option<(usize, usize, Option<String>)> {
         Some((self.0, self.1, Some("refused".into())))
+    }
+
+    fn kept_away(&self, _: &str, _: &str) -> KeptAway {
+        self.2
     }
 }
 
@@ -109,10 +113,43 @@ fn what_the_fleet_reports_decides_who_is_eligible() {
         let backend = explanation.entry_points[0].decision.as_ref().unwrap().backends[0].clone();
         (backend.eligible, backend.why.unwrap_or_default())
     };
-    assert_eq!(of(Some(&Fleet(0, 3))), (false, "down on all of 3 proxies: refused".into()));
-    assert_eq!(of(Some(&Fleet(1, 3))), (true, "up on 1 of 3 proxies: refused".into()));
-    assert_eq!(of(Some(&Fleet(3, 3))), (true, String::new()));
+    assert_eq!(
+        of(Some(&Fleet(0, 3, KeptAway::default()))),
+        (false, "down on all of 3 proxies: refused".into())
+    );
+    assert_eq!(
+        of(Some(&Fleet(1, 3, KeptAway::default()))),
+        (true, "up on 1 of 3 proxies: refused".into())
+    );
+    assert_eq!(of(Some(&Fleet(3, 3, KeptAway::default()))), (true, String::new()));
+    let away = |is_open, ejected_on| KeptAway { is_open, ejected_on, reported_by: 3 };
+    let ejected = of(Some(&Fleet(3, 3, away(false, 2))));
+    assert_eq!(ejected, (true, "ejected on 2 of 3 proxies".into()));
+    let open = of(Some(&Fleet(3, 3, away(true, 0))));
+    assert_eq!(open, (true, "its circuit breaker is open on some proxies".into()));
+    assert!(!of(Some(&Fleet(3, 3, away(false, 3)))).0);
     assert!(of(None).1.contains("if its health check passes"));
+}
+
+#[test]
+fn backends_of_services_that_stand_in_are_shown_with_theirs() {
+    let text = "backends: { a: { url: \"http://a\" }, b: { url: \"http://b\" }, \
+                c: { url: \"http://c\" } }\n\
+                services: { all: { weighted: [{ service: one }, { service: two, weight: 9 }], \
+                failover: last }, one: { backends: [a] }, two: { backends: [b] }, \
+                last: { backends: [c] } }\n\
+                routes: { all: { rule: \"PathPrefix(`/`)\", service: all } }\n";
+    let explanation = explain(&config(text), &asked("http://h/"), None).unwrap();
+    let decision = explanation.entry_points[0].decision.as_ref().unwrap();
+    let names: Vec<_> = decision.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["services", "failover"]);
+    let backends: Vec<_> = decision
+        .backends
+        .iter()
+        .map(|backend| (backend.id.as_str(), backend.service.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(backends, [("b", "two"), ("a", "one"), ("c", "last")]);
+    assert!(decision.backends.iter().all(|backend| backend.eligible));
 }
 
 #[test]

@@ -233,21 +233,19 @@ mod tests {
             None => text.find(':').unwrap_or(text.len()),
         };
         let (name, port) = text.split_at(end);
-        let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-            Some(inner) => inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c)),
-            None => {
-                let mut pieces = name.split('%');
-                let is_plain = |piece: &str| {
-                    piece
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=".contains(c))
-                };
-                pieces.next().is_some_and(is_plain)
-                    && pieces.all(|piece| {
-                        let (digits, rest) = piece.split_at_checked(2).unwrap_or(("", "%"));
-                        digits.chars().all(|c| c.is_ascii_hexdigit()) && is_plain(rest)
-                    })
-            }
+        let inner = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let is_name = if let Some(inner) = inner {
+            inner.chars().all(|c| c.is_ascii_hexdigit() || ":.".contains(c))
+        } else {
+            let is_mark = |c| "-._~!$&'()*+,;=".contains(c);
+            let is_plain =
+                |piece: &str| piece.chars().all(|c| c.is_ascii_alphanumeric() || is_mark(c));
+            let mut pieces = name.split('%');
+            pieces.next().is_some_and(is_plain)
+                && pieces.all(|piece| {
+                    let (digits, rest) = piece.split_at_checked(2).unwrap_or(("", "%"));
+                    digits.chars().all(|c| c.is_ascii_hexdigit()) && is_plain(rest)
+                })
         };
         let is_port = port.is_empty()
             || (port.len() <= 6

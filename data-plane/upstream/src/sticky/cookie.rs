@@ -165,7 +165,7 @@ fn decode(text: &[u8; TEXT]) -> Option<[u8; CONTENT + MAC]> {
     // Three characters are 18 bits, of which two bytes are 16: the others say nothing, so 0.
     let last = bits(rest);
     two.copy_from_slice(&((last >> 2) as u16).to_be_bytes());
-    (seen & 0xc0 == 0 && last & 3 == 0).then_some(bytes)
+    (seen & 0xc0 == 0 && last.trailing_zeros() >= 2).then_some(bytes)
 }
 
 #[cfg(test)]

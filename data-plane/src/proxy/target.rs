@@ -247,10 +247,9 @@ mod tests {
                     digits.chars().all(|c| c.is_ascii_hexdigit()) && is_plain(rest)
                 })
         };
-        let is_port = port.is_empty()
-            || (port.len() <= 6
-                && port[1..].chars().all(|c| c.is_ascii_digit())
-                && port.starts_with(':'));
+        let is_digits =
+            |digits: &str| digits.len() <= 5 && digits.chars().all(|c| c.is_ascii_digit());
+        let is_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_digits);
         (is_name && is_port && !name.is_empty() && name != "[]").then_some(name)
     }
 

@@ -9,14 +9,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use http::StatusCode;
 use lb_http::Reason;
 use lb_upstream::{
     Counter, EndpointStats, PerWorker, PolicyCounts,
-    latency::{Histogram, Latency},
+    latency::{Histogram, Latency, Took},
 };
 
 use crate::proxy::mirror::{Target, TargetCounters};
@@ -47,8 +46,8 @@ impl RouteCounters {
     }
 
     /// Counts how long a whole exchange took.
-    pub fn took(&self, duration: Duration) {
-        self.latency.took(duration);
+    pub fn took(&self, took: Took) {
+        self.latency.took(took);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lb_http::{Fields, Known, Reason};
 use lb_routing::Headers;
-use lb_upstream::{Ask, Picked, ask::cookie_in};
+use lb_upstream::{Ask, LocalCluster, Picked, ask::cookie_in};
 use tokio::time::Instant;
 
 use super::client::Entry;
@@ -84,6 +84,13 @@ pub fn choose(
 ) -> Result<Chosen, Nobody> {
     let clusters = entry.view.clusters();
     let links = &entry.view.snapshot().links;
+    if links.is_empty() && tried.is_empty() {
+        // No service leads to another: nearly always so, and worth its own short way.
+        return match clusters[cluster].pick(ask, &[], now) {
+            Ok(picked) => Ok(Chosen { cluster, picked }),
+            Err(reason) => Err(nobody(&clusters[cluster], reason, now)),
+        };
+    }
     let mut at = cluster;
     for _ in 0..MOST {
         let local = &clusters[at];
@@ -114,14 +121,19 @@ pub fn choose(
             }
         };
         let Some(next) = lead.and_then(|lead| lead.failover) else {
-            let again = (reason == Reason::CircuitOpen).then(|| local.opens_again(now)).flatten();
-            let retry_after = again.map(|again| again.as_secs().saturating_add(1) as u32);
-            return Err(Nobody { reason, retry_after });
+            return Err(nobody(local, reason, now));
         };
         local.counters().failovers.bump();
         at = next;
     }
     Err(Nobody { reason: Reason::Internal, retry_after: None })
+}
+
+#[cold]
+fn nobody(cluster: &LocalCluster, reason: Reason, now: Instant) -> Nobody {
+    let again = (reason == Reason::CircuitOpen).then(|| cluster.opens_again(now)).flatten();
+    let retry_after = again.map(|again| again.as_secs().saturating_add(1) as u32);
+    Nobody { reason, retry_after }
 }
 
 /// Whether a cluster, or one in its place, has a backend to choose.

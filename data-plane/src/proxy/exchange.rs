@@ -7,7 +7,9 @@ use std::rc::Rc;
 
 use http::StatusCode;
 use lb_http::Reason;
-use lb_upstream::{Attempt, Connection, LocalCluster, LocalEndpoint, Picked, limiter::NoPlace};
+use lb_upstream::{
+    Attempt, Connection, LocalCluster, LocalEndpoint, Picked, latency::Took, limiter::NoPlace,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -15,7 +17,10 @@ use super::{
     client::{Entry, Ticket},
     in_flight::Passes,
 };
-use crate::{runtime::compiled::RouteTarget, stats::RouteCounters};
+use crate::{
+    runtime::compiled::{RouteLimits, RouteTarget},
+    stats::RouteCounters,
+};
 
 /// One request at a backend.
 #[derive(Debug)]
@@ -26,13 +31,20 @@ pub struct Exchange {
     /// The cluster that the backend is of, and the backend's place there.
     place: (usize, usize),
     attempt: Attempt,
+    /// What few requests have. Boxed, because an exchange is moved more than once.
+    more: Option<Box<More>>,
+    start: Instant,
+    uploaded: u64,
+    is_over: bool,
+}
+
+/// What few requests have.
+#[derive(Debug, Default)]
+struct More {
     /// What the client is to remember.
     cookie: Option<Box<[u8]>>,
     /// Held until the end, where there are limits.
     _passes: Passes,
-    start: Instant,
-    uploaded: u64,
-    is_over: bool,
 }
 
 impl Exchange {
@@ -45,18 +57,10 @@ impl Exchange {
         start: Instant,
     ) -> Self {
         let Chosen { cluster, picked: Picked { attempt, member, cookie } } = chosen;
-        Self {
-            ticket,
-            entry,
-            route,
-            place: (cluster, member),
-            attempt,
-            cookie,
-            _passes: passes,
-            start,
-            uploaded: 0,
-            is_over: false,
-        }
+        let has_more = cookie.is_some() || !passes.is_empty();
+        let more = has_more.then(|| Box::new(More { cookie, _passes: passes }));
+        let place = (cluster, member);
+        Self { ticket, entry, route, place, attempt, more, start, uploaded: 0, is_over: false }
     }
 
     /// Goes on at another backend.
@@ -65,7 +69,7 @@ impl Exchange {
         self.place = (cluster, member);
         self.attempt = attempt;
         if cookie.is_some() {
-            self.cookie = cookie;
+            self.more.get_or_insert_default().cookie = cookie;
         }
     }
 
@@ -101,7 +105,7 @@ impl Exchange {
 
     /// The value of a `Set-Cookie` field for the client.
     pub fn cookie(&self) -> Option<&[u8]> {
-        self.cookie.as_deref()
+        self.more.as_ref()?.cookie.as_deref()
     }
 
     /// The cluster that the route leads to.
@@ -180,6 +184,16 @@ impl Exchange {
         &entry.view.snapshot().routes[self.route]
     }
 
+    /// The limits of the route.
+    pub fn limits(&self) -> &RouteLimits {
+        &self.route().limits
+    }
+
+    /// When it has to be over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.limits().total.map(|total| self.start + total)
+    }
+
     /// This worker's counters of the route.
     pub fn counters(&self) -> &RouteCounters {
         let worker = self.ticket.client().worker().index();
@@ -256,7 +270,7 @@ impl Exchange {
         self.is_over = true;
         let now = Instant::now();
         let counters = self.counters();
-        let took = now.saturating_duration_since(self.start);
+        let took = Took::new(now.saturating_duration_since(self.start));
         counters.took(took);
         self.endpoint().took(took);
         if self.uploaded > 0 {

@@ -20,8 +20,6 @@ use super::{
     exchange::Exchange,
     replay::Replay,
 };
-use crate::runtime::compiled::RouteLimits;
-
 /// How much of a body is kept for another service where nothing is said about it.
 const KEPT_FOR_FAILOVER: u64 = 64 << 10;
 
@@ -108,8 +106,6 @@ pub struct Forward<'a> {
     pub head: &'a mut Vec<u8>,
     /// Writes the head as the backend of an exchange gets it.
     pub write: &'a dyn Fn(&Exchange, &mut Vec<u8>),
-    /// The limits of its route.
-    pub limits: RouteLimits,
     /// Whether the connection may become another protocol's; then nothing is tried again.
     pub upgrades: bool,
 }
@@ -160,7 +156,7 @@ impl Forward<'_> {
         let mut tries = Tries {
             again,
             per_try: per_try.map(lb_model::value::Duration::get),
-            deadline: self.limits.total.map(|total| exchange.start() + total),
+            deadline: exchange.deadline(),
             may_repeat: is_idempotent(self.method)
                 || again.is_some_and(|again| again.retry.non_idempotent),
             tried: Vec::new(),
@@ -236,7 +232,7 @@ impl Forward<'_> {
         };
         let request = Outgoing { head: self.head, method: self.method, start, deadline: end };
         let endpoint = Rc::clone(exchange.endpoint());
-        Ok(endpoint.send(request, body, self.limits.send, clock).await)
+        Ok(endpoint.send(request, body, exchange.limits().send, clock).await)
     }
 
     /// What follows a try that brought this.

@@ -40,6 +40,11 @@ pub struct Passes {
 }
 
 impl Passes {
+    /// Whether the request is inside no gate.
+    pub const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Holds one more.
     pub fn push(&mut self, pass: Pass) {
         if self.first.is_none() {

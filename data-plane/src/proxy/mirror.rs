@@ -257,8 +257,13 @@ impl LocalMirror {
 
 /// Begins the copies of a request that is about to be sent, if its route has any and it is one
 /// of those that are copied.
+#[inline]
 pub fn begin(exchange: &Exchange, outline: &Outline<'_>) -> Option<Copies> {
     let place = exchange.route().mirror?;
+    copy(exchange, outline, place)
+}
+
+fn copy(exchange: &Exchange, outline: &Outline<'_>, place: usize) -> Option<Copies> {
     let worker = exchange.ticket().client().worker().index();
     exchange.entry().view.mirrors()[place].begin(worker, outline)
 }

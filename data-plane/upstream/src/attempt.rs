@@ -23,7 +23,8 @@ const COST_OF_FAILURE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Attempt {
     endpoint: Rc<LocalEndpoint>,
-    watched: Option<Watched>,
+    /// Boxed, so that tries that nobody watches do not carry the room for it.
+    watched: Option<Box<Watched>>,
 }
 
 /// A try at a backend of a cluster that has a policy.
@@ -40,7 +41,7 @@ pub(crate) struct Watched {
 
 impl Attempt {
     /// Begins a try, which counts as in flight from now on.
-    pub(crate) fn begin(endpoint: &Rc<LocalEndpoint>, watched: Option<Watched>) -> Self {
+    pub(crate) fn begin(endpoint: &Rc<LocalEndpoint>, watched: Option<Box<Watched>>) -> Self {
         let counters = endpoint.counters();
         counters.in_flight.bump();
         counters.requests.bump();

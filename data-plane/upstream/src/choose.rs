@@ -144,7 +144,7 @@ impl LocalCluster {
         };
         count(policy, pool, counters);
         let cookie = self.remember(policy, (pool, index), &known, ask);
-        let attempt = Attempt::begin(&self.members[index], Some(watched));
+        let attempt = Attempt::begin(&self.members[index], Some(Box::new(watched)));
         Ok(Picked { attempt, member: index, cookie })
     }
 

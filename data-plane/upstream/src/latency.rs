@@ -25,6 +25,23 @@ pub const BOUNDS: [Duration; 14] = [
 /// How many buckets there are.
 pub const BUCKETS: usize = BOUNDS.len() + 1;
 
+/// A duration and its bucket, found once for all histograms that take it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Took {
+    bucket: usize,
+    micros: u64,
+}
+
+impl Took {
+    /// Finds the bucket.
+    pub fn new(duration: Duration) -> Self {
+        // Fast answers are looked for first: they are the ones that the search would cost.
+        let bucket = BOUNDS.iter().position(|bound| *bound >= duration).unwrap_or(BOUNDS.len());
+        let micros = duration.as_secs().wrapping_mul(1_000_000);
+        Self { bucket, micros: micros.wrapping_add(duration.subsec_micros().into()) }
+    }
+}
+
 /// What one worker counts.
 #[derive(Debug, Default)]
 pub struct Histogram {
@@ -43,10 +60,9 @@ pub struct Latency {
 
 impl Histogram {
     /// Takes a duration in.
-    pub fn took(&self, duration: Duration) {
-        let bucket = BOUNDS.partition_point(|bound| *bound < duration);
-        self.buckets[bucket].bump();
-        self.micros.add(duration.as_micros() as u64);
+    pub fn took(&self, took: Took) {
+        self.buckets[took.bucket.min(BUCKETS - 1)].bump();
+        self.micros.add(took.micros);
     }
 }
 
@@ -62,13 +78,25 @@ impl Latency {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_bucket_is_the_first_whose_bound_is_not_passed(nanos in 0_u64..20_000_000_000) {
+            let duration = Duration::from_nanos(nanos);
+            let Took { bucket, micros } = Took::new(duration);
+            prop_assert_eq!(u128::from(micros), duration.as_micros());
+            prop_assert_eq!(bucket, BOUNDS.partition_point(|bound| *bound < duration));
+        }
+    }
 
     #[test]
     fn a_duration_falls_into_the_bucket_that_bounds_it() {
         let parts = PerWorker::<Histogram>::new(2);
         for (worker, millis) in [1, 2, 60_000].into_iter().enumerate() {
-            parts.of(worker).took(Duration::from_millis(millis));
+            parts.of(worker).took(Took::new(Duration::from_millis(millis)));
         }
         let latency = Latency::sum(&parts, |part| part);
         let filled: Vec<_> = (0..BUCKETS).filter(|i| latency.buckets[*i] > 0).collect();

@@ -25,6 +25,7 @@ use crate::{
     counters::Counters,
     endpoint::Endpoint,
     h1::{CallError, Connection, Head},
+    latency::Took,
 };
 
 /// One backend as one worker sees it.
@@ -121,8 +122,8 @@ impl LocalEndpoint {
     }
 
     /// Takes in how long a whole request took.
-    pub fn took(&self, duration: Duration) {
-        self.endpoint.latency().of(self.worker).took(duration);
+    pub fn took(&self, took: Took) {
+        self.endpoint.latency().of(self.worker).took(took);
     }
 
     /// The worker it belongs to.

@@ -10,27 +10,24 @@ use lb_http::{
 use lb_upstream::{Connection, Outgoing};
 
 use super::{Http1, Next, scratch::Scratch, transfer::Transfer};
-use crate::{
-    proxy::{
-        answer::{self, Terms},
-        exchange::Exchange,
-        forward::{Failure, Forward, is_plain},
-        handler::{Asked, accept},
-        mirror::{self, Waiting},
-        outgoing::{Draft, write_head},
-        rescue::Refusal,
-        target::Target,
-        upgrade::Switch,
-    },
-    runtime::compiled::RouteLimits,
+use crate::proxy::{
+    answer::{self, Terms},
+    exchange::Exchange,
+    forward::{Failure, Forward, is_plain},
+    handler::{Asked, accept},
+    mirror::{self, Waiting},
+    outgoing::{Draft, write_head},
+    rescue::Refusal,
+    target::Target,
+    upgrade::Switch,
 };
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
 struct Prepared<'a> {
     exchange: Exchange,
-    limits: RouteLimits,
-    draft: Draft<'a>,
+    /// What is needed to send it more than once, if that may happen. Boxed: most are sent once.
+    draft: Option<Box<Draft<'a>>>,
     /// Copies that the answer waits for.
     waiting: Option<Waiting>,
 }
@@ -43,32 +40,33 @@ impl<S: Transport> Http1<S> {
         self.length = head.body();
         self.incoming.expect(self.length);
         self.uploaded = 0;
-        let Prepared { mut exchange, limits, draft, waiting } = match self.prepare(head, outgoing) {
+        let Prepared { mut exchange, draft, waiting } = match self.prepare(head, outgoing) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 return self.refuse(head, refusal).await;
             }
         };
-        let deadline = limits.total.map(|total| exchange.start() + total);
         let mut clock = std::mem::take(&mut self.backend_clock);
-        let upgrades = draft.upgrade.is_some();
-        let sent = if is_plain(&exchange) {
-            let start = exchange.start();
-            let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-            let endpoint = Rc::clone(exchange.endpoint());
-            let sent = endpoint.send(request, self, limits.send, &mut clock).await;
-            sent.map_err(Failure::from)
-        } else {
-            let client = Rc::clone(&self.client);
-            let forward = Forward {
-                method: &head.method,
-                seen: draft.seen(&client),
-                head: outgoing,
-                write: &|exchange, out| write_head(out, &draft.outline(exchange)),
-                limits,
-                upgrades,
-            };
-            forward.send(&mut exchange, self, &mut clock).await
+        let sent = match draft {
+            None => {
+                let limits = exchange.limits();
+                let (start, deadline) = (exchange.start(), exchange.deadline());
+                let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+                let endpoint = Rc::clone(exchange.endpoint());
+                let sent = endpoint.send(request, self, limits.send, &mut clock).await;
+                sent.map_err(Failure::from)
+            }
+            Some(draft) => {
+                let client = Rc::clone(&self.client);
+                let forward = Forward {
+                    method: &head.method,
+                    seen: draft.seen(&client),
+                    head: outgoing,
+                    write: &|exchange, out| write_head(out, &draft.outline(exchange)),
+                    upgrades: draft.upgrade.is_some(),
+                };
+                Box::pin(forward.send(&mut exchange, self, &mut clock)).await
+            }
         };
         exchange.upload(self.uploaded);
         let connection = match sent {
@@ -90,7 +88,7 @@ impl<S: Transport> Http1<S> {
         };
         if connection.response().status.as_u16() == 101 {
             self.backend_clock = clock;
-            let wanted = head.upgrade().filter(|_| upgrades);
+            let wanted = switched_to(head);
             let given = connection.response().upgrade();
             let is_same = wanted.zip(given).is_some_and(|(one, two)| one.eq_ignore_ascii_case(two));
             if !is_same {
@@ -99,13 +97,14 @@ impl<S: Transport> Http1<S> {
                 exchange.fail(Reason::UpstreamInvalid);
                 return self.refuse(head, Refusal::from(Reason::UpstreamInvalid)).await;
             }
-            return self.switch(exchange, connection, limits.idle).await;
+            let idle = exchange.limits().idle;
+            return self.switch(exchange, connection, idle).await;
         }
         // Copies of a body that the backend did not wait for might wait for it for long.
         if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
-            waiting.wait(self, &mut clock, deadline).await;
+            waiting.wait(self, &mut clock, exchange.deadline()).await;
         }
-        let transfer = self.begin_answer(head, connection, exchange, limits, clock);
+        let transfer = self.begin_answer(head, connection, exchange, clock);
         self.carry(transfer).await
     }
 
@@ -132,8 +131,6 @@ impl<S: Transport> Http1<S> {
         let entry = exchange.entry();
         self.most = entry.max_body;
         self.pause = entry.body_pause;
-        // HTTP/2 over plain TCP needs no upgrade here and must not be tunnelled past the routes.
-        let upgrade = head.upgrade().filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"));
         self.expects_continue = self.length != BodyLength::Empty && head.expects_continue();
         let draft = Draft {
             asked,
@@ -141,7 +138,7 @@ impl<S: Transport> Http1<S> {
             host,
             nominates: head.nominates(),
             has_length: head.has_length(),
-            upgrade,
+            upgrade: switched_to(head),
             expects_continue: self.expects_continue,
         };
         outgoing.clear();
@@ -152,7 +149,8 @@ impl<S: Transport> Http1<S> {
             self.tee = copies.tee.map(Box::new);
             waiting = copies.waiting;
         }
-        Ok(Prepared { limits: exchange.route().limits, exchange, draft, waiting })
+        let draft = (!is_plain(&exchange)).then(|| Box::new(draft));
+        Ok(Prepared { exchange, draft, waiting })
     }
 
     /// Puts the response head together and decides what becomes of the connection.
@@ -161,7 +159,6 @@ impl<S: Transport> Http1<S> {
         head: &RequestHead,
         connection: Box<Connection>,
         mut exchange: Exchange,
-        limits: RouteLimits,
         clock: lb_http::Clock,
     ) -> Transfer {
         let response = connection.response();
@@ -172,14 +169,14 @@ impl<S: Transport> Http1<S> {
         let framing = terms.framing(response.body(&head.method));
         answer::write_head(&mut self.out, response, framing, exchange.cookie(), &terms);
         Transfer {
-            deadline: limits.total.map(|total| exchange.start() + total),
+            deadline: exchange.deadline(),
+            idle: exchange.limits().idle,
             connection,
             exchange,
             framing,
             closes: terms.closes,
             takes_trailers: framing == answer::Framing::Chunked
                 && lb_http::hop_by_hop::accepts_trailers(&head.fields),
-            idle: limits.idle,
             clock,
             is_over: false,
         }
@@ -201,6 +198,12 @@ impl<S: Transport> Http1<S> {
         }
         Next::Switch(Box::new(Switch { exchange, backend: connection.into_parts(), idle }))
     }
+}
+
+/// The protocol that the client asks to switch to. HTTP/2 over plain TCP needs no upgrade here and
+/// must not be tunnelled past the routes.
+fn switched_to(head: &RequestHead) -> Option<&[u8]> {
+    head.upgrade().filter(|protocol| !protocol.eq_ignore_ascii_case(b"h2c"))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

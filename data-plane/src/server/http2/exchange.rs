@@ -21,18 +21,15 @@ use super::{
     source::Upload,
     transfer::Transfer,
 };
-use crate::{
-    proxy::{
-        exchange::Exchange,
-        forward::{Failure, Forward, is_plain},
-        handler::{Asked, accept},
-        http2::{write_head, write_refusal},
-        mirror::{self, Waiting},
-        outgoing::{Draft, write_head as write_request},
-        rescue::Refusal,
-        target::Target,
-    },
-    runtime::compiled::RouteLimits,
+use crate::proxy::{
+    exchange::Exchange,
+    forward::{Failure, Forward, is_plain},
+    handler::{Asked, accept},
+    http2::{write_head, write_refusal},
+    mirror::{self, Waiting},
+    outgoing::{Draft, write_head as write_request},
+    rescue::Refusal,
+    target::Target,
 };
 
 /// Why a request is not answered by a backend, and what else is known by then.
@@ -43,8 +40,14 @@ struct Refused {
     clocks: Clocks,
 }
 
-/// A request that is ready to be sent, and the copies that its answer waits for.
-type Prepared<'a> = (Exchange, RouteLimits, (Draft<'a>, Option<Waiting>));
+/// A request that is ready to be sent.
+struct Prepared<'a> {
+    exchange: Exchange,
+    /// What is needed to send it more than once, if that may happen. Boxed: most are sent once.
+    draft: Option<Box<Draft<'a>>>,
+    /// Copies that the answer waits for.
+    waiting: Option<Waiting>,
+}
 
 /// What has come of a request.
 #[allow(clippy::large_enum_variant, reason = "taken apart at once, and a box would be allocated")]
@@ -105,27 +108,29 @@ async fn answer(
         Answered::Refused(Refused { reason, retry_after, is_head, clocks })
     };
     let head = &*head;
-    let (mut exchange, limits, (draft, waiting)) = match prepare(&mut upload, head, outgoing) {
+    let Prepared { mut exchange, draft, waiting } = match prepare(&mut upload, head, outgoing) {
         Ok(prepared) => prepared,
         Err(refusal) => return refused(refusal, upload, backend),
     };
-    let start = exchange.start();
-    let deadline = limits.total.map(|total| start + total);
-    let sent = if is_plain(&exchange) {
-        let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-        let endpoint = Rc::clone(exchange.endpoint());
-        let sent = endpoint.send(request, &mut upload, limits.send, &mut backend).await;
-        sent.map_err(Failure::from)
-    } else {
-        let forward = Forward {
-            method: &head.method,
-            seen: draft.seen(&stream.shared.client),
-            head: outgoing,
-            write: &|exchange, out| write_request(out, &draft.outline(exchange)),
-            limits,
-            upgrades: false,
-        };
-        forward.send(&mut exchange, &mut upload, &mut backend).await
+    let sent = match draft {
+        None => {
+            let limits = exchange.limits();
+            let (start, deadline) = (exchange.start(), exchange.deadline());
+            let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+            let endpoint = Rc::clone(exchange.endpoint());
+            let sent = endpoint.send(request, &mut upload, limits.send, &mut backend).await;
+            sent.map_err(Failure::from)
+        }
+        Some(draft) => {
+            let forward = Forward {
+                method: &head.method,
+                seen: draft.seen(&stream.shared.client),
+                head: outgoing,
+                write: &|exchange, out| write_request(out, &draft.outline(exchange)),
+                upgrades: false,
+            };
+            Box::pin(forward.send(&mut exchange, &mut upload, &mut backend)).await
+        }
     };
     exchange.upload(upload.bytes);
     let connection = match sent {
@@ -146,7 +151,7 @@ async fn answer(
     }
     // Copies of a body that the backend did not wait for might wait for it for long.
     if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
-        waiting.wait(&mut upload, &mut backend, deadline).await;
+        waiting.wait(&mut upload, &mut backend, exchange.deadline()).await;
     }
     exchange.respond(response.status);
     let is_whole = response.body(&head.method) == BodyLength::Empty;
@@ -159,8 +164,8 @@ async fn answer(
         connection,
         upload,
         takes_trailers: accepts_trailers(&head.fields),
-        idle: limits.idle,
-        deadline,
+        idle: exchange.limits().idle,
+        deadline: exchange.deadline(),
         clock: backend,
     };
     Answered::Body(transfer, exchange)
@@ -184,7 +189,7 @@ fn prepare<'a>(
     let accepted = accept(client, ticket, &asked)?;
     let (exchange, path) = (accepted.exchange, accepted.path);
     let host = accepted.host.authority.map(str::as_bytes);
-    let (entry, route) = (exchange.entry(), exchange.route());
+    let entry = exchange.entry();
     upload.most = entry.max_body;
     upload.pause = entry.body_pause;
     upload.expects_continue = upload.length != BodyLength::Empty && head.expects_continue();
@@ -200,13 +205,13 @@ fn prepare<'a>(
     };
     let outline = draft.outline(&exchange);
     write_request(out, &outline);
-    let limits = route.limits;
     let mut waiting = None;
     if let Some(copies) = mirror::begin(&exchange, &outline) {
         upload.tee = copies.tee.map(Box::new);
         waiting = copies.waiting;
     }
-    Ok((exchange, limits, (draft, waiting)))
+    let draft = (!is_plain(&exchange)).then(|| Box::new(draft));
+    Ok(Prepared { exchange, draft, waiting })
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use foldhash::HashMap;
 
 use crate::condition::{Condition, MAX_SEGMENTS, PathCondition};
@@ -57,10 +58,7 @@ struct PathIndex<T> {
 }
 
 /// The routes of several lists in ascending order, each once.
-pub(crate) struct Candidates<'t, T> {
-    lists: [&'t [Listed<T>]; MAX_LISTS],
-    count: usize,
-}
+pub(crate) struct Candidates<'t, T>(ArrayVec<&'t [Listed<T>], MAX_LISTS>);
 
 impl<T> Default for Index<T> {
     fn default() -> Self {
@@ -107,17 +105,21 @@ impl<T> Index<T> {
         }
     }
 
-    /// The routes that a request for `host` (in lower case) and `path` can be for.
-    pub(crate) fn candidates<'t>(&'t self, host: &str, path: &str) -> Candidates<'t, T> {
-        let mut candidates = Candidates { lists: [&[]; MAX_LISTS], count: 0 };
+    /// Adds the routes that a request for `host` (in lower case) and `path` can be for. Filled in
+    /// where it stands: it has room for many lists, and moving it would move all of that.
+    pub(crate) fn collect<'t>(
+        &'t self,
+        host: &str,
+        path: &str,
+        candidates: &mut Candidates<'t, T>,
+    ) {
         if let Some(paths) = self.by_host.get(host) {
-            paths.collect(path, &mut candidates);
+            paths.collect(path, candidates);
         }
         if let Some(paths) = wildcard_parent(host).and_then(|name| self.by_wildcard.get(name)) {
-            paths.collect(path, &mut candidates);
+            paths.collect(path, candidates);
         }
-        self.for_any.collect(path, &mut candidates);
-        candidates
+        self.for_any.collect(path, candidates);
     }
 }
 
@@ -221,13 +223,17 @@ fn segments(prefix: &str) -> usize {
 }
 
 impl<'t, T> Candidates<'t, T> {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        Self(ArrayVec::new_const())
+    }
+
     fn push(&mut self, list: &'t [Listed<T>]) {
         if list.is_empty() {
             return;
         }
-        debug_assert!(self.count < MAX_LISTS, "MAX_LISTS counts every list there can be");
-        self.lists[self.count] = list;
-        self.count += 1;
+        let pushed = self.0.try_push(list);
+        debug_assert!(pushed.is_ok(), "MAX_LISTS counts every list there can be");
     }
 }
 
@@ -235,9 +241,9 @@ impl<'t, T> Iterator for Candidates<'t, T> {
     type Item = &'t RouteEntry<T>;
 
     fn next(&mut self) -> Option<&'t RouteEntry<T>> {
-        let lists = &mut self.lists[..self.count];
-        let next = lists.iter().filter_map(|list| list.first()).min_by_key(|first| first.rank)?;
-        for list in lists {
+        let lists = self.0.iter().filter_map(|list| list.first());
+        let next = lists.min_by_key(|first| first.rank)?;
+        for list in &mut self.0 {
             if let [first, rest @ ..] = *list
                 && first.rank == next.rank
             {

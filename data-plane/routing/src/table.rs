@@ -8,7 +8,7 @@ use std::{cmp::Ordering, sync::Arc};
 use lb_model::rule::{Expr, Rule};
 
 use crate::condition::alternatives;
-use crate::index::{Index, Listed, Rank};
+use crate::index::{Candidates, Index, Listed, Rank};
 use crate::matcher::first_failure;
 use crate::request::{HostBuffer, RequestHead, Seen};
 
@@ -129,7 +129,8 @@ impl<T> RouteTable<T> {
     pub fn find(&self, head: &RequestHead<'_>) -> Option<&T> {
         let mut buffer = HostBuffer::new();
         let seen = Seen::new(head, &mut buffer);
-        let mut candidates = self.candidates(&seen);
+        let mut candidates = Candidates::new();
+        self.index.collect(seen.host, seen.head.path, &mut candidates);
         candidates.find(|route| is_held(route, &seen)).map(|route| &route.target)
     }
 
@@ -147,18 +148,14 @@ impl<T> RouteTable<T> {
         self.routes.iter().map(|listed| &*listed.route)
     }
 
-    /// The routes that can be for a request, in the order they are asked.
-    fn candidates(&self, seen: &Seen<'_>) -> impl Iterator<Item = &RouteEntry<T>> {
-        self.index.candidates(seen.host, seen.head.path)
-    }
-
     /// How many rules [`find`](Self::find) evaluates for `head`.
     #[cfg(test)]
     pub(crate) fn evaluations(&self, head: &RequestHead<'_>) -> usize {
         let mut buffer = HostBuffer::new();
         let seen = Seen::new(head, &mut buffer);
-        let mut count = 0;
-        self.candidates(&seen).inspect(|_| count += 1).find(|route| is_held(route, &seen));
+        let (mut count, mut candidates) = (0, Candidates::new());
+        self.index.collect(seen.host, seen.head.path, &mut candidates);
+        candidates.inspect(|_| count += 1).find(|route| is_held(route, &seen));
         count
     }
 }

@@ -8,12 +8,12 @@ use std::{
 
 use http::{Method, Version};
 use lb_http::{
-    Known, Reason,
+    Clock, Known, Reason,
     h1::BodyLength,
-    h2::{ErrorCode, Fault, RequestHead},
+    h2::{ErrorCode, Fault, HeadWriter, RequestHead},
     hop_by_hop::accepts_trailers,
 };
-use lb_upstream::Outgoing;
+use lb_upstream::{Connection, Outgoing};
 
 use super::{
     scratch::Scratch,
@@ -32,12 +32,11 @@ use crate::proxy::{
     target::Target,
 };
 
-/// Why a request is not answered by a backend, and what else is known by then.
+/// Why a request is not answered by a backend.
 struct Refused {
     reason: Reason,
     retry_after: Option<u32>,
     is_head: bool,
-    clocks: Clocks,
 }
 
 /// A request that is ready to be sent.
@@ -49,12 +48,13 @@ struct Prepared<'a> {
     waiting: Option<Waiting>,
 }
 
-/// What has come of a request.
-#[allow(clippy::large_enum_variant, reason = "taken apart at once, and a box would be allocated")]
-enum Answered {
-    Whole(Clocks, Exchange, Box<lb_upstream::Connection>),
-    Body(Transfer, Exchange),
-    Refused(Refused),
+/// A response whose head is on its way to the client.
+struct Answered {
+    exchange: Exchange,
+    connection: Box<Connection>,
+    /// Whether nothing follows the head.
+    is_whole: bool,
+    takes_trailers: bool,
 }
 
 /// Answers a request, whatever happens.
@@ -64,23 +64,33 @@ pub(super) async fn serve(
     length: BodyLength,
     fault: Option<Fault>,
 ) {
-    let clocks = stream.shared.state.borrow_mut().take_clocks();
+    let Clocks { client, backend: mut clock } = stream.shared.state.borrow_mut().take_clocks();
+    let mut upload = Upload::new(stream, length, client);
     let answered = match fault {
-        None => answer(&stream, &mut scratch, length, clocks).await,
+        None => answer(&mut upload, &mut clock, &mut scratch).await,
         Some(fault) => {
             let is_head = scratch.head.method == Method::HEAD;
-            let (reason, retry_after) = (reason_of(fault), None);
-            Answered::Refused(Refused { reason, retry_after, is_head, clocks })
+            Err(Refused { reason: reason_of(fault), retry_after: None, is_head })
         }
     };
     scratch.give_back();
-    match answered {
-        Answered::Body(transfer, exchange) => transfer.run(exchange).await,
-        Answered::Whole(clocks, exchange, connection) => {
+    let is_done = match answered {
+        Ok(Answered { exchange, connection, is_whole: true, .. }) => {
             exchange.complete(Some(connection));
-            stream.shared.state.borrow_mut().give_clocks(clocks);
+            true
         }
-        Answered::Refused(refused) => refuse(&stream, refused).await,
+        Ok(Answered { exchange, connection, takes_trailers, .. }) => {
+            let (idle, deadline) = (exchange.limits().idle, exchange.deadline());
+            let (upload, clock) = (&mut upload, &mut clock);
+            Transfer { connection, upload, takes_trailers, idle, deadline, clock }
+                .run(exchange)
+                .await
+        }
+        Err(refused) => refuse(&mut upload, refused).await,
+    };
+    if is_done {
+        let Upload { stream, clock: client, .. } = upload;
+        stream.shared.state.borrow_mut().give_clocks(Clocks { client, backend: clock });
     }
 }
 
@@ -93,43 +103,38 @@ const fn reason_of(fault: Fault) -> Reason {
 }
 
 async fn answer(
-    stream: &Stream,
+    upload: &mut Upload,
+    clock: &mut Clock,
     scratch: &mut Scratch,
-    length: BodyLength,
-    clocks: Clocks,
-) -> Answered {
+) -> Result<Answered, Refused> {
     let Scratch { head, outgoing } = scratch;
-    let Clocks { client, mut backend } = clocks;
-    let mut upload = Upload::new(stream.clone(), length, client);
-    let is_head = head.method == Method::HEAD;
-    let refused = |refusal: Refusal, upload: Upload, backend| {
-        let Refusal { reason, retry_after, .. } = refusal;
-        let clocks = Clocks { client: upload.clock, backend };
-        Answered::Refused(Refused { reason, retry_after, is_head, clocks })
-    };
     let head = &*head;
-    let Prepared { mut exchange, draft, waiting } = match prepare(&mut upload, head, outgoing) {
-        Ok(prepared) => prepared,
-        Err(refusal) => return refused(refusal, upload, backend),
+    let is_head = head.method == Method::HEAD;
+    let refused = |refusal: Refusal| {
+        let Refusal { reason, retry_after, .. } = refusal;
+        Refused { reason, retry_after, is_head }
     };
+    let Prepared { mut exchange, draft, waiting } =
+        prepare(upload, head, outgoing).map_err(refused)?;
     let sent = match draft {
         None => {
             let limits = exchange.limits();
             let (start, deadline) = (exchange.start(), exchange.deadline());
             let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
             let endpoint = Rc::clone(exchange.endpoint());
-            let sent = endpoint.send(request, &mut upload, limits.send, &mut backend).await;
+            let sent = endpoint.send(request, upload, limits.send, clock).await;
             sent.map_err(Failure::from)
         }
         Some(draft) => {
+            let client = Rc::clone(&upload.stream.shared.client);
             let forward = Forward {
                 method: &head.method,
-                seen: draft.seen(&stream.shared.client),
+                seen: draft.seen(&client),
                 head: outgoing,
                 write: &|exchange, out| write_request(out, &draft.outline(exchange)),
                 upgrades: false,
             };
-            Box::pin(forward.send(&mut exchange, &mut upload, &mut backend)).await
+            Box::pin(forward.send(&mut exchange, upload, clock)).await
         }
     };
     exchange.upload(upload.bytes);
@@ -139,7 +144,7 @@ async fn answer(
             let name = exchange.endpoint().endpoint().name();
             tracing::debug!(backend = %name, %error, "no response");
             exchange.fail(error.reason());
-            return refused(error.reason().into(), upload, backend);
+            return Err(refused(error.reason().into()));
         }
     };
     let response = connection.response();
@@ -147,28 +152,19 @@ async fn answer(
         // Nobody asked for it.
         exchange.endpoint().counters().invalid.bump();
         exchange.fail(Reason::UpstreamInvalid);
-        return refused(Reason::UpstreamInvalid.into(), upload, backend);
+        return Err(refused(Reason::UpstreamInvalid.into()));
     }
     // Copies of a body that the backend did not wait for might wait for it for long.
     if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
-        waiting.wait(&mut upload, &mut backend, exchange.deadline()).await;
+        waiting.wait(upload, clock, exchange.deadline()).await;
     }
     exchange.respond(response.status);
     let is_whole = response.body(&head.method) == BodyLength::Empty;
     let cookie = exchange.cookie();
-    stream.answer(response.status, is_whole, |writer| write_head(writer, response, cookie));
-    if is_whole {
-        return Answered::Whole(Clocks { client: upload.clock, backend }, exchange, connection);
-    }
-    let transfer = Transfer {
-        connection,
-        upload,
-        takes_trailers: accepts_trailers(&head.fields),
-        idle: exchange.limits().idle,
-        deadline: exchange.deadline(),
-        clock: backend,
-    };
-    Answered::Body(transfer, exchange)
+    let write = |writer: &mut HeadWriter<'_>| write_head(writer, response, cookie);
+    upload.stream.answer(response.status, is_whole, write);
+    let takes_trailers = !is_whole && accepts_trailers(&head.fields);
+    Ok(Answered { exchange, connection, is_whole, takes_trailers })
 }
 
 /// Judges the request and puts together what the backend gets.
@@ -215,17 +211,18 @@ fn prepare<'a>(
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the
-/// connection stays.
-async fn refuse(stream: &Stream, refused: Refused) {
-    let Refused { reason, retry_after, is_head, mut clocks } = refused;
+/// connection stays. Says whether the client got all of it.
+async fn refuse(upload: &mut Upload, refused: Refused) -> bool {
+    let Refused { reason, retry_after, is_head } = refused;
+    let Upload { stream, clock, .. } = upload;
     stream.shared.client.count(reason);
     if reason == Reason::ClientAborted {
-        return stream.reset(ErrorCode::Cancel);
+        stream.reset(ErrorCode::Cancel);
+        return false;
     }
-    if !stream.answer(reason.status(), is_head, |writer| write_refusal(writer, reason, retry_after))
-        || is_head
-    {
-        return;
+    let write = |writer: &mut HeadWriter<'_>| write_refusal(writer, reason, retry_after);
+    if !stream.answer(reason.status(), is_head, write) || is_head {
+        return is_head;
     }
     let body = reason.body();
     let mut left = &body[..];
@@ -234,7 +231,7 @@ async fn refuse(stream: &Stream, refused: Refused) {
             match stream.send(left) {
                 None => return Poll::Ready(false),
                 Some(0) => {
-                    ready!(clocks.client.poll_too_long(cx, stream.shared.stall, None));
+                    ready!(clock.poll_too_long(cx, stream.shared.stall, None));
                     return Poll::Ready(false);
                 }
                 Some(count) => left = &left[count..],
@@ -242,10 +239,11 @@ async fn refuse(stream: &Stream, refused: Refused) {
         }
         Poll::Ready(true)
     });
-    if sent.await {
+    let is_sent = sent.await;
+    if is_sent {
         stream.end(true);
-        stream.shared.state.borrow_mut().give_clocks(clocks);
     } else {
         stream.reset(ErrorCode::Cancel);
     }
+    is_sent
 }

@@ -10,39 +10,40 @@ use lb_http::{Clock, Part, Reason, h2::ErrorCode};
 use lb_upstream::Connection;
 use tokio::time::Instant;
 
-use super::{shared::Clocks, source::Upload};
+use super::source::Upload;
 use crate::proxy::exchange::Exchange;
 
 /// A response on its way.
 #[derive(Debug)]
-pub(super) struct Transfer {
+pub(super) struct Transfer<'a> {
     pub(super) connection: Box<Connection>,
-    pub(super) upload: Upload,
+    pub(super) upload: &'a mut Upload,
     pub(super) takes_trailers: bool,
     /// The longest pause of the backend.
     pub(super) idle: Option<Duration>,
     pub(super) deadline: Option<Instant>,
-    pub(super) clock: Clock,
+    pub(super) clock: &'a mut Clock,
 }
 
-impl Transfer {
-    /// Carries a response to its end. The exchange beside it is dropped if this is.
-    pub(super) async fn run(mut self, mut exchange: Exchange) {
+impl Transfer<'_> {
+    /// Carries a response to its end, and says whether it came there. The exchange beside it is
+    /// dropped if this is.
+    pub(super) async fn run(mut self, mut exchange: Exchange) -> bool {
         let result = poll_fn(|cx| self.poll(cx, &exchange)).await;
-        let Self { connection, upload, clock, .. } = self;
+        let Self { connection, upload, .. } = self;
         exchange.upload(upload.bytes);
-        let stream = upload.stream;
         match result {
             Ok(()) => {
                 exchange.complete(Some(connection));
-                let clocks = Clocks { client: upload.clock, backend: clock };
-                stream.shared.state.borrow_mut().give_clocks(clocks);
+                true
             }
             // A head is out already: the client learns of it by the missing end.
             Err(reason) => {
                 exchange.break_off(reason);
                 let is_client = reason == Reason::ClientAborted;
-                stream.reset(if is_client { ErrorCode::Cancel } else { ErrorCode::Internal });
+                let code = if is_client { ErrorCode::Cancel } else { ErrorCode::Internal };
+                upload.stream.reset(code);
+                false
             }
         }
     }
@@ -51,7 +52,7 @@ impl Transfer {
     fn poll(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<Result<(), Reason>> {
         let mut moved = false;
         if !self.connection.is_sent()
-            && let Poll::Ready(Err(_)) = self.connection.poll_send(cx, &mut self.upload, &mut moved)
+            && let Poll::Ready(Err(_)) = self.connection.poll_send(cx, self.upload, &mut moved)
         {
             return Poll::Ready(Err(Reason::ClientAborted));
         }

@@ -70,6 +70,32 @@ async fn a_backend_that_fails_leaves_the_rotation_and_comes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_the_server_fails_is_a_failure_whatever_the_status_of_http() {
+    for has_body in [false, true] {
+        let (good, bad) = (Backend::start("good").await, Backend::start("bad").await);
+        let document = document(&[&good, &bad], "").replace("500ms", "1h");
+        let mut cluster = Cluster::serving(1, &document).await;
+        // Not found, of an argument, and of the caller: none is the backend's failure.
+        for code in [0, 3, 5, 16] {
+            bad.behave(Behaviour::Call { code, has_body });
+            for _ in 0..30 {
+                assert_eq!(ask(&cluster).await, 200);
+            }
+        }
+        assert_eq!(state(&mut cluster, "web1").await, 0, "{has_body}");
+        bad.behave(Behaviour::Call { code: 14, has_body });
+        eventually("the breaker opens", async || {
+            ask(&cluster).await;
+            match state(&mut cluster, "web1").await {
+                2 => Ok(()),
+                state => Err(state.to_string()),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_nobody_left_the_answer_says_when_to_ask_again() {
     let bad = Backend::doing("bad", Behaviour::Reset).await;
     let document = document(&[&bad], "").replace("500ms", "1h");

@@ -31,6 +31,14 @@ pub enum Behaviour {
     Echo,
     /// Answers with this status and no body.
     Status(u16),
+    /// Answers 200 as a gRPC server whose call ended with this code: in the head, or behind a
+    /// body.
+    Call {
+        /// The code.
+        code: u8,
+        /// Whether a body comes before it.
+        has_body: bool,
+    },
     /// Says nothing.
     Hang,
     /// Resets the connection.
@@ -173,6 +181,9 @@ async fn talk(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 stream.write_all(&response(200, &body)).await?;
             }
             Behaviour::Status(status) => stream.write_all(&response(status, "")).await?,
+            Behaviour::Call { code, has_body } => {
+                stream.write_all(&call(code, has_body)).await?;
+            }
             Behaviour::Hang => {
                 stream.read_to_end(&mut Vec::new()).await?;
                 return Ok(());
@@ -209,6 +220,17 @@ fn response(status: u16, body: &str) -> Vec<u8> {
         body.len()
     )
     .into_bytes()
+}
+
+/// The answer of a gRPC server, over HTTP/1.1.
+fn call(code: u8, has_body: bool) -> Vec<u8> {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n";
+    if has_body {
+        let rest = "transfer-encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n0\r\n";
+        format!("{head}{rest}grpc-status: {code}\r\n\r\n").into_bytes()
+    } else {
+        format!("{head}content-length: 0\r\ngrpc-status: {code}\r\n\r\n").into_bytes()
+    }
 }
 
 #[derive(Debug)]

@@ -10,6 +10,7 @@ pub mod buffer;
 pub mod clock;
 pub mod fields;
 pub mod forwarded;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 pub mod hop_by_hop;

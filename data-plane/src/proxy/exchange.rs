@@ -5,8 +5,7 @@
 
 use std::rc::Rc;
 
-use http::StatusCode;
-use lb_http::Reason;
+use lb_http::{Reason, h1::ResponseHead};
 use lb_upstream::{
     Attempt, Connection, LocalCluster, LocalEndpoint, Picked, latency::Took, limiter::NoPlace,
 };
@@ -166,12 +165,12 @@ impl Exchange {
         outcome
     }
 
-    /// A try was answered with this status, and another one follows.
-    pub fn answered(&mut self, status: u16) {
-        if status >= 500 {
+    /// A try was answered with this head, and another one follows.
+    pub fn answered(&mut self, head: &ResponseHead) {
+        if head.status.is_server_error() {
             self.endpoint().counters().server_errors.bump();
         }
-        self.attempt.respond(status, Instant::now());
+        self.attempt.respond(head, Instant::now());
     }
 
     /// The route.
@@ -206,13 +205,13 @@ impl Exchange {
     }
 
     /// Counts the response head.
-    pub fn respond(&mut self, status: StatusCode) {
-        self.counters().respond(status);
-        if status.is_server_error() {
+    pub fn respond(&mut self, head: &ResponseHead) {
+        self.counters().respond(head.status);
+        if head.status.is_server_error() {
             self.endpoint().counters().server_errors.bump();
         }
         if self.attempt.is_watched() {
-            self.attempt.respond(status.as_u16(), Instant::now());
+            self.attempt.respond(head, Instant::now());
         }
     }
 
@@ -231,6 +230,9 @@ impl Exchange {
     /// that was.
     pub fn complete(mut self, connection: Option<Box<Connection>>) -> Instant {
         let now = self.finish();
+        if self.attempt.is_watched() {
+            self.attempt.end(connection.as_ref().and_then(|connection| connection.trailers()), now);
+        }
         if let Some(connection) = connection {
             self.endpoint().give_back(connection, now);
         }

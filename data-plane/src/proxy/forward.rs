@@ -200,7 +200,7 @@ impl Forward<'_> {
                 }
             };
             match &sent {
-                Ok(connection) => exchange.answered(connection.response().status.as_u16()),
+                Ok(connection) => exchange.answered(connection.response()),
                 Err(error) => exchange.attempt_mut().fail(error.reason(), Instant::now()),
             }
             drop(sent);

@@ -19,7 +19,7 @@ mod waiting;
 
 use std::{rc::Rc, sync::Arc};
 
-use lb_http::{Field, Known, h1::BodyLength, h1::encode};
+use lb_http::{Field, Known, grpc, h1::BodyLength, h1::encode};
 use lb_model::{
     config::{LargeBody, MirrorTarget, Pool, TrafficMirroring},
     value::{BackendUrl, Duration, InvalidValue},
@@ -272,9 +272,7 @@ fn copy(exchange: &Exchange, outline: &Outline<'_>, place: usize) -> Option<Copi
 fn may_be_copied(outline: &Outline<'_>) -> bool {
     let fields = outline.asked.fields;
     let is_shadow = fields.named(SHADOW).any(|value| value.eq_ignore_ascii_case(b"true"));
-    let is_grpc = fields.named("content-type").any(|value| {
-        value.get(..16).is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/grpc"))
-    });
+    let is_grpc = grpc::is_message(fields);
     outline.upgrade.is_none() && !is_shadow && !is_grpc
 }
 

@@ -6,7 +6,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use lb_http::Reason;
+use lb_http::{Fields, Reason, grpc, h1::ResponseHead};
 use tokio::time::Instant;
 
 use crate::{
@@ -36,6 +36,8 @@ pub(crate) struct Watched {
     pub(crate) permit: Option<Permit>,
     pub(crate) place: Option<Place>,
     pub(crate) start: Instant,
+    /// How long the head of an answer took whose end will tell what became of the call.
+    pub(crate) answered: Option<Duration>,
     pub(crate) is_judged: bool,
 }
 
@@ -80,18 +82,35 @@ impl Attempt {
         Ok(())
     }
 
-    /// The backend answered with this status.
-    pub fn respond(&mut self, status: u16, now: Instant) {
+    /// The backend answered with this head. An answer of gRPC says what became of the call only
+    /// behind its body, unless it has none: then [`Attempt::end`] judges it. A probe is judged
+    /// now, since a stream may last and its place is needed.
+    pub fn respond(&mut self, head: &ResponseHead, now: Instant) {
         let Some(watched) = &mut self.watched else { return };
-        let failed = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
+        let status = head.status.as_u16();
+        let is_failure = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
-        let outcome = if failed { Outcome::Failure } else { Outcome::Success };
-        watched.judge(
-            &self.endpoint,
-            outcome,
-            if failed { took.max(COST_OF_FAILURE) } else { took },
-            now,
-        );
+        let failed = match grpc::status(&head.fields) {
+            _ if is_failure => true,
+            Some(code) => grpc::is_failure(code),
+            None if grpc::is_message(&head.fields) => {
+                watched.answered = Some(took);
+                if !watched.permit.as_ref().is_some_and(Permit::is_probe) {
+                    return;
+                }
+                false
+            }
+            None => false,
+        };
+        watched.respond(&self.endpoint, failed, took, now);
+    }
+
+    /// The answer came to its end, with these fields behind its body.
+    pub fn end(&mut self, trailers: Option<&Fields>, now: Instant) {
+        let Some(watched) = &mut self.watched else { return };
+        let Some(took) = watched.answered else { return };
+        let code = trailers.and_then(grpc::status);
+        watched.respond(&self.endpoint, code.is_some_and(grpc::is_failure), took, now);
     }
 
     /// There is no response, or it broke off, for this reason.
@@ -123,6 +142,15 @@ impl Drop for Attempt {
 }
 
 impl Watched {
+    fn respond(&mut self, endpoint: &LocalEndpoint, failed: bool, took: Duration, now: Instant) {
+        let (outcome, took) = if failed {
+            (Outcome::Failure, took.max(COST_OF_FAILURE))
+        } else {
+            (Outcome::Success, took)
+        };
+        self.judge(endpoint, outcome, took, now);
+    }
+
     fn judge(&mut self, endpoint: &LocalEndpoint, outcome: Outcome, took: Duration, now: Instant) {
         if self.is_judged && outcome != Outcome::Failure {
             return;

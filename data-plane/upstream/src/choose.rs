@@ -317,6 +317,7 @@ impl LocalCluster {
             permit,
             place,
             start: now,
+            answered: None,
             is_judged: false,
         })
     }

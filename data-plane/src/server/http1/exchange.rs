@@ -162,7 +162,7 @@ impl<S: Transport> Http1<S> {
         clock: lb_http::Clock,
     ) -> Transfer {
         let response = connection.response();
-        exchange.respond(response.status);
+        exchange.respond(response);
         // The rest of a body that nobody may read any more must not be taken for a request.
         let closes = !head.keeps_alive() || !connection.is_sent() || self.is_last(exchange.start());
         let mut terms = Terms { method: &head.method, version: head.version, closes };
@@ -190,7 +190,7 @@ impl<S: Transport> Http1<S> {
         idle: Option<Duration>,
     ) -> Next {
         let response = connection.response();
-        exchange.respond(response.status);
+        exchange.respond(response);
         answer::write_switch(&mut self.out, response, exchange.cookie());
         if poll_fn(|cx| self.poll_flush(cx)).await.is_err() {
             exchange.break_off(Reason::ClientAborted);

@@ -158,7 +158,7 @@ async fn answer(
     if let Some(waiting) = waiting.filter(|_| connection.is_sent()) {
         waiting.wait(upload, clock, exchange.deadline()).await;
     }
-    exchange.respond(response.status);
+    exchange.respond(response);
     let is_whole = response.body(&head.method) == BodyLength::Empty;
     let cookie = exchange.cookie();
     let write = |writer: &mut HeadWriter<'_>| write_head(writer, response, cookie);

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use http::StatusCode;
+use lb_http::h1::ResponseHead;
 use lb_model::{
     config::{Backend, CircuitBreaker, Objects, Service, SessionStickiness, TrafficManagement},
     value::{BackendName, BackendUrl, CookieName, Duration, Percentage, Weight},
@@ -131,6 +133,10 @@ fn value(cookie: &[u8]) -> Vec<u8> {
     value.split(|byte| *byte == b';').next().unwrap().to_vec()
 }
 
+fn head(status: u16) -> ResponseHead {
+    ResponseHead { status: StatusCode::from_u16(status).unwrap(), ..ResponseHead::default() }
+}
+
 #[test]
 fn a_switch_of_slots_ends_what_sessions_remember_of_the_other() {
     let now = Instant::now();
@@ -151,7 +157,7 @@ fn a_breaker_with_nobody_behind_it_is_named_as_the_reason() {
     let cluster = local(everything("0", Slot::Blue), None);
     for _ in 0..2 {
         let mut picked = cluster.pick(&Asked::default(), &[], now).unwrap();
-        picked.attempt.respond(500, now);
+        picked.attempt.respond(&head(500), now);
     }
     assert_eq!(cluster.pick(&Asked::default(), &[], now).unwrap_err(), Reason::CircuitOpen);
     let after = cluster.opens_again(now).unwrap();
@@ -216,7 +222,7 @@ proptest! {
             if let Ok(other) = cluster.pick(&asked, &[picked.member], now) {
                 prop_assert_ne!(id(&other), chosen);
             }
-            picked.attempt.respond(if fails { 500 } else { 200 }, now);
+            picked.attempt.respond(&head(if fails { 500 } else { 200 }), now);
         }
     }
 }

@@ -102,7 +102,7 @@ pub fn choose(
                 Err(reason) => reason,
             }
         } else {
-            let can = |place: &usize| is_available(entry, weighted[*place], now, 0);
+            let can = |place: &usize| is_available(entry, weighted[*place], (ask, tried, now), 0);
             let before = (0..weighted.len())
                 .find(|place| clusters[weighted[*place]].has_session(ask) && can(place));
             match before.or_else(|| local.next_other(|place| can(&place))) {
@@ -124,13 +124,20 @@ pub fn choose(
     Err(Nobody { reason: Reason::Internal, retry_after: None })
 }
 
-/// Whether a cluster, or one in its place, has a backend to choose.
-fn is_available(entry: &Entry, at: usize, now: Instant, level: usize) -> bool {
+/// Whether a cluster, or one in its place, has a backend to choose that was not tried.
+fn is_available(
+    entry: &Entry,
+    at: usize,
+    request: (&dyn Ask, &[(usize, usize)], Instant),
+    level: usize,
+) -> bool {
     if level == MOST {
         return false;
     }
+    let (ask, tried, now) = request;
+    let had_it = |member| tried.contains(&(at, member));
     let lead = entry.view.snapshot().links.get(at);
     let others = lead.into_iter().flat_map(|lead| lead.weighted.iter().chain(&lead.failover));
-    entry.view.clusters()[at].is_available(now)
-        || others.into_iter().any(|other| is_available(entry, *other, now, level + 1))
+    entry.view.clusters()[at].is_available(ask, had_it, now)
+        || others.into_iter().any(|other| is_available(entry, *other, request, level + 1))
 }

@@ -382,14 +382,22 @@ impl LocalCluster {
         self.others.borrow_mut().pick(weight)
     }
 
-    /// Whether it has a backend to choose as of now.
-    pub fn is_available(&self, now: Instant) -> bool {
-        let members = self.cluster.members.iter();
-        let mut taking = members.filter(|member| member.share() > 0);
-        taking.any(|member| {
+    /// Whether it has a backend to choose for a request as of now, beside those that had it.
+    pub fn is_available(
+        &self,
+        ask: &dyn Ask,
+        had_it: impl Fn(usize) -> bool,
+        now: Instant,
+    ) -> bool {
+        let pools = self.policy().and_then(|policy| policy.pools(ask));
+        let mut members = self.cluster.members.iter().enumerate();
+        members.any(|(index, member)| {
             let Standing { breaker, ejection, .. } = &member.standing;
-            breaker.as_ref().is_none_or(|breaker| breaker.allows(now))
+            member.share() > 0
+                && pools.is_none_or(|pools| pools.have(&member.standing))
+                && breaker.as_ref().is_none_or(|breaker| breaker.allows(now))
                 && ejection.as_ref().is_none_or(|ejection| !ejection.is_ejected(now))
+                && !had_it(index)
         })
     }
 

@@ -47,6 +47,7 @@ mod raw_requests;
 mod raw_responses;
 mod retries;
 mod secrets;
+mod session_moves;
 mod stand_ins;
 mod stickiness;
 mod tidy;

@@ -203,7 +203,7 @@ impl LocalCluster {
         let may = out.is_none()
             || (out == Some(Out::Disabled)
                 && member.admin_state == AdminState::Draining
-                && member.endpoint.health().is_up());
+                && !is_ill(member, now));
         (pool.has(member) && may).then_some(index)
     }
 
@@ -438,13 +438,18 @@ fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<O
     if member.admin_state != AdminState::Enabled {
         return Some(Out::Disabled);
     }
-    if !member.endpoint.health().is_up()
-        || standing.ejection.as_ref().is_some_and(|ejection| ejection.is_ejected(now))
-    {
+    if is_ill(member, now) {
         return Some(Out::Ill);
     }
     let is_open = standing.breaker.as_ref().is_some_and(|breaker| !breaker.allows(now));
     is_open.then_some(Out::Open)
+}
+
+/// Whether its checks or its answers say that it is not well.
+#[inline]
+fn is_ill(member: &Member, now: Instant) -> bool {
+    let ejection = member.standing.ejection.as_ref();
+    !member.endpoint.health().is_up() || ejection.is_some_and(|it| it.is_ejected(now))
 }
 
 /// What is known of the client, as far as anything of it decides.

@@ -84,13 +84,10 @@ impl Attempt {
         let Some(watched) = &mut self.watched else { return };
         let failed = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
-        let outcome = if failed { Outcome::Failure } else { Outcome::Success };
-        watched.judge(
-            &self.endpoint,
-            outcome,
-            if failed { took.max(COST_OF_FAILURE) } else { took },
-            now,
-        );
+        let took = if failed { took.max(COST_OF_FAILURE) } else { took };
+        let outcome = |failed| if failed { Outcome::Failure } else { Outcome::Success };
+        // A breaker counts the codes that it names, an ejection those of servers that fail.
+        watched.judge(&self.endpoint, (outcome(failed), outcome(status >= 500)), took, now);
     }
 
     /// There is no response, or it broke off, for this reason.
@@ -104,7 +101,7 @@ impl Attempt {
             _ => Outcome::Undecided,
         };
         let took = now.saturating_duration_since(watched.start).max(COST_OF_FAILURE);
-        watched.judge(&self.endpoint, outcome, took, now);
+        watched.judge(&self.endpoint, (outcome, outcome), took, now);
     }
 }
 
@@ -122,7 +119,14 @@ impl Drop for Attempt {
 }
 
 impl Watched {
-    fn judge(&mut self, endpoint: &LocalEndpoint, outcome: Outcome, took: Duration, now: Instant) {
+    /// Tells the breaker the first outcome, and whoever ejects the second.
+    fn judge(
+        &mut self,
+        endpoint: &LocalEndpoint,
+        (outcome, answered): (Outcome, Outcome),
+        took: Duration,
+        now: Instant,
+    ) {
         if self.is_judged && outcome != Outcome::Failure {
             return;
         }
@@ -139,7 +143,7 @@ impl Watched {
                 tell(endpoint, transition);
             }
         }
-        match outcome {
+        match answered {
             Outcome::Success => {
                 if let Some(ejection) = self.cluster.ejection(self.index) {
                     ejection.success(worker);

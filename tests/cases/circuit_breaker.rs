@@ -2,7 +2,7 @@
 
 use lb_model::api::{BreakerList, CircuitState, ProxyBreaker};
 use lb_tests::{
-    backend::{Backend, Behaviour},
+    backend::{Backend, Behaviour, refused_address},
     client::Connection,
     cluster::Cluster,
     eventually::eventually,
@@ -95,6 +95,72 @@ async fn with_nobody_left_the_answer_says_when_to_ask_again() {
     bad.behave(Behaviour::Echo);
     cluster.apply(&elsewhere.replace("failure_threshold: 5", "failure_threshold: 6")).await;
     assert_eq!(connection.get("a", "/").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_keeps_a_backend_from_answering_opens_its_breaker_and_no_other() {
+    let good = Backend::start("good").await;
+    let dead = format!("http://{}", refused_address().await);
+    for behaviour in [None, Some(Behaviour::Hang), Some(Behaviour::Close), Some(Behaviour::Garbage)]
+    {
+        let bad = Backend::start("bad").await;
+        let limits = "services: { default: { backends: [web0, web1], \
+                      timeouts: { response_header: 50ms } } }\n";
+        let mut text = document(&[&good, &bad], limits).replace("500ms", "1h");
+        match behaviour {
+            Some(behaviour) => bad.behave(behaviour),
+            None => text = text.replace(&bad.url(), &dead),
+        }
+        let mut cluster = Cluster::serving(1, &text).await;
+        let mut failed = 0;
+        eventually(&format!("it opens: {behaviour:?}"), async || {
+            failed += usize::from(ask(&cluster).await >= 500);
+            match state(&mut cluster, "web1").await {
+                2 => Ok(()),
+                state => Err(format!("{state} after {failed}")),
+            }
+        })
+        .await;
+        assert!((5..=21).contains(&failed), "{failed}: {behaviour:?}");
+        for _ in 0..20 {
+            assert_eq!(ask(&cluster).await, 200, "{behaviour:?}");
+        }
+        assert_eq!(state(&mut cluster, "web0").await, 0, "{behaviour:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_fails_opens_it_again_and_every_change_is_counted() {
+    let bad = Backend::doing("bad", Behaviour::Status(500)).await;
+    let mut cluster = Cluster::serving(1, &document(&[&bad], "")).await;
+    let labels = "backend=\"web0\",service=\"default\"";
+    let name = "lb_circuit_breaker_transitions_total";
+    // Open, half-open and open again, and that once more.
+    eventually("it has tried again twice", async || {
+        ask(&cluster).await;
+        match cluster.proxy(0).metric(name, labels).await {
+            changes if changes >= 5 => Ok(()),
+            changes => Err(changes.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(state(&mut cluster, "web0").await, 2);
+    let asked = bad.requests();
+    assert_eq!(asked, 22, "twenty before it opened, and one each time");
+    bad.behave(Behaviour::Echo);
+    eventually("it closes", async || {
+        ask(&cluster).await;
+        match state(&mut cluster, "web0").await {
+            0 => Ok(()),
+            state => Err(state.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(cluster.proxy(0).metric(name, labels).await, 7);
+    let log = std::fs::read_to_string(cluster.directory().join("proxy-0.log")).unwrap();
+    for (said, times) in [("breaker opened", 3), ("breaker half-open", 3), ("breaker closed", 1)] {
+        assert_eq!(log.matches(said).count(), times, "{said} in {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use lb_tests::{
     eventually::eventually,
 };
 
-use crate::stickiness::{document, several};
+use crate::stickiness::{ask, cookie, document, several};
 
 const CHECK: &str = "health_check: { path: /healthz, interval: 50ms, timeout: 40ms, \
                      unhealthy_threshold: 1, healthy_threshold: 1 }\n";
@@ -117,4 +117,68 @@ async fn one_service_after_the_other_stands_in() {
     backends[1].set_healthy(true);
     backends[1].behave(Behaviour::Status(503));
     becomes(&mut connection, &[("web2", 10)]).await;
+}
+
+/// Three backends behind services of services, with sessions.
+fn nested(backends: &[Backend], sessions: &str, weight: u8) -> String {
+    let services = format!(
+        "services:\n  all: {{ weighted: [{{ service: half, weight: {weight} }}, {{ service: c }}] }}\n  \
+         half: {{ weighted: [{{ service: a }}, {{ service: b }}] }}\n  \
+         a: {{ backends: [web0] }}\n  b: {{ backends: [web1] }}\n  c: {{ backends: [web2] }}\n\
+         traffic_management: {{ session_stickiness: {{ enabled: true, {sessions} }} }}\n\
+         {CHECK}{ROUTE}"
+    );
+    document(backends, &services)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_by_cookie_stays_in_its_part_however_deep() {
+    let backends = several(3).await;
+    let cluster = Cluster::serving(2, &nested(&backends, "cookie_name: sid", 2)).await;
+    let mut homes = BTreeMap::<String, String>::new();
+    for _ in 0..12 {
+        let first = ask(&cluster, 0, "").await;
+        homes.insert(first.backend(), cookie(&first).unwrap());
+    }
+    assert_eq!(homes.len(), 3, "{homes:?}");
+    for (home, value) in &homes {
+        for turn in 0..8 {
+            let again = ask(&cluster, turn % 2, &format!("cookie: {value}\r\n")).await;
+            assert_eq!((&again.backend(), cookie(&again)), (home, None));
+        }
+    }
+    backends[0].set_healthy(false);
+    let field = format!("cookie: {}\r\n", homes["web0"]);
+    eventually("the session moves", async || {
+        let again = ask(&cluster, 0, &field).await;
+        let has_new = cookie(&again).is_some();
+        if again.status == 200 && again.backend() != "web0" && has_new {
+            Ok(())
+        } else {
+            Err(again.backend())
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_by_header_has_the_same_part_on_every_proxy_and_stays_there() {
+    let backends = several(3).await;
+    let cluster = Cluster::serving(2, &nested(&backends, "header_name: X-User", 2)).await;
+    let field = |user: usize| format!("x-user: user-{user}\r\n");
+    let mut homes = Vec::new();
+    for user in 0..60 {
+        let home = ask(&cluster, 0, &field(user)).await.backend();
+        for turn in 0..4 {
+            assert_eq!(ask(&cluster, turn % 2, &field(user)).await.backend(), home, "{user}");
+        }
+        homes.push(home);
+    }
+    let share = |name: &str| homes.iter().filter(|home| *home == name).count();
+    assert!(share("web0") >= 8 && share("web1") >= 8 && share("web2") >= 8, "{homes:?}");
+    // Other weights are for those who are not known yet.
+    cluster.apply(&nested(&backends, "header_name: X-User", 100)).await;
+    for (user, home) in homes.iter().enumerate() {
+        assert_eq!(ask(&cluster, 0, &field(user)).await.backend(), *home);
+    }
 }

@@ -2,7 +2,7 @@
 
 use lb_http::{Fields, Known, Reason};
 use lb_routing::Headers;
-use lb_upstream::{Ask, Picked, ask::cookie_in};
+use lb_upstream::{Acquaintance, Ask, Picked, ask::cookie_in};
 use tokio::time::Instant;
 
 use super::client::Entry;
@@ -103,9 +103,18 @@ pub fn choose(
             }
         } else {
             let can = |place: &usize| is_available(entry, weighted[*place], (ask, tried, now), 0);
-            let before = (0..weighted.len())
-                .find(|place| clusters[weighted[*place]].has_session(ask) && can(place));
-            match before.or_else(|| local.next_other(|place| can(&place))) {
+            let mut client = None;
+            let mut has_session = |place: &usize| match knows(entry, weighted[*place], ask, now, 0)
+            {
+                Acquaintance::Session => true,
+                Acquaintance::Named(key) => {
+                    client.get_or_insert(key);
+                    false
+                }
+                Acquaintance::Stranger => false,
+            };
+            let before = (0..weighted.len()).find(|place| has_session(place) && can(place));
+            match before.or_else(|| local.next_other(client, |place| can(&place))) {
                 Some(place) => {
                     at = weighted[place];
                     continue;
@@ -122,6 +131,22 @@ pub fn choose(
         at = next;
     }
     Err(Nobody { reason: Reason::Internal, retry_after: None })
+}
+
+/// What a cluster knows of a client, or one that it leads to.
+fn knows(entry: &Entry, at: usize, ask: &dyn Ask, now: Instant, level: usize) -> Acquaintance {
+    let mut known = entry.view.clusters()[at].acquaintance(ask, now);
+    let parts = entry.view.snapshot().links.get(at).filter(|_| level < MOST);
+    for part in parts.into_iter().flat_map(|lead| &lead.weighted) {
+        if known == Acquaintance::Session {
+            break;
+        }
+        match knows(entry, *part, ask, now, level + 1) {
+            Acquaintance::Stranger => {}
+            other => known = other,
+        }
+    }
+    known
 }
 
 /// Whether a cluster, or one in its place, has a backend to choose that was not tried.

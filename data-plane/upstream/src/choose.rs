@@ -43,6 +43,17 @@ impl Picked {
     }
 }
 
+/// What a service knows of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acquaintance {
+    /// Nothing.
+    Stranger,
+    /// Who it is by its header, as a hash that is the same on every proxy, but no session.
+    Named(u64),
+    /// It has a session.
+    Session,
+}
+
 /// Room for one choice, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -191,10 +202,7 @@ impl LocalCluster {
     ) -> Option<usize> {
         let of_cookie = known.session.filter(|session| session.slot == pool.slot);
         let of_cookie = of_cookie.map(|session| session.backend);
-        let backend = of_cookie.or_else(|| {
-            let table = policy.sessions.as_ref()?.table.as_ref()?;
-            table.get(known.client?.0, now)
-        })?;
+        let backend = of_cookie.or_else(|| remembered(policy, known, now))?;
         let members = self.cluster.members();
         let index = members.iter().position(|member| member.standing.hash == backend)?;
         let member = &members[index];
@@ -385,9 +393,14 @@ impl LocalCluster {
         random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
     }
 
-    /// Whether the client has a session here, by its cookie.
-    pub fn has_session(&self, ask: &dyn Ask) -> bool {
-        self.policy().is_some_and(|policy| know(policy, ask).session.is_some())
+    /// What is known of the client here.
+    pub fn acquaintance(&self, ask: &dyn Ask, now: Instant) -> Acquaintance {
+        let Some(policy) = self.policy() else { return Acquaintance::Stranger };
+        let known = know(policy, ask);
+        if known.session.is_some() || remembered(policy, &known, now).is_some() {
+            return Acquaintance::Session;
+        }
+        known.client.map_or(Acquaintance::Stranger, |(_, key)| Acquaintance::Named(key))
     }
 
     /// Why no member of a pool takes a request.
@@ -466,6 +479,11 @@ fn know(policy: &Policy, ask: &dyn Ask) -> Known {
     let client = field.zip(sessions.table.as_ref());
     let client = client.map(|(value, table)| (table.client(value), hash::key(value)));
     Known { session, client, clock }
+}
+
+/// The backend that is remembered for the client, if it is known by its header.
+fn remembered(policy: &Policy, known: &Known, now: Instant) -> Option<u64> {
+    policy.sessions.as_ref()?.table.as_ref()?.get(known.client?.0, now)
 }
 
 /// The version for a request, and the only backend of it where the client asks for one.

@@ -1,11 +1,17 @@
-//! How long a proxy waits for a backend, and that a route may have it otherwise.
+//! How long a proxy waits for a backend, that a route may have it otherwise, and how old
+//! connections get.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use lb_tests::{
     backend::{Backend, Behaviour},
     client::Connection,
     cluster::Cluster,
+    eventually::eventually,
+    recorder::Recorder,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -83,4 +89,37 @@ async fn a_connection_may_take_so_long_to_stand() {
     let labels = "backend=\"a\",kind=\"connect\",service=\"s\"";
     assert_eq!(cluster.proxy(0).metric("lb_upstream_failures_total", labels).await, 1);
     assert_eq!(cluster.proxy(0).metric("lb_upstream_in_flight_requests", "").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_to_a_backend_gets_so_old() {
+    for (limit, is_limited) in [("0", false), ("200ms", true)] {
+        let backend = Recorder::start().await;
+        let document = format!(
+            "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             backends: {{ a: {{ url: \"http://{}\" }} }}\n\
+             services: {{ s: {{ backends: [a], pool: {{ max_lifetime: {limit} }} }} }}\n",
+            backend.address()
+        );
+        let cluster = Cluster::in_turn(&document).await;
+        let mut client = Connection::open(cluster.web(0).await).await.unwrap();
+        let (start, mut requests) = (Instant::now(), 0);
+        let connections = eventually("it was asked for a second", async || {
+            assert_eq!(client.get("a", "/").await.unwrap().status, 200);
+            requests += 1;
+            let made: BTreeSet<_> = backend.connections(0).into_iter().collect();
+            let passed = start.elapsed();
+            if passed > Duration::from_secs(1) {
+                Ok(made.len())
+            } else {
+                Err(format!("{passed:?}"))
+            }
+        })
+        .await;
+        if is_limited {
+            assert!((2..=6).contains(&connections), "{connections} for {requests} requests");
+        } else {
+            assert_eq!(connections, 1, "for {requests} requests");
+        }
+    }
 }

@@ -191,7 +191,8 @@ async fn errors_of_a_backend_are_passed_on_as_they_are() {
 #[tokio::test]
 async fn operators_see_the_requests_of_the_whole_fleet() {
     let backend = Backend::start("a").await;
-    let mut cluster = Cluster::serving(2, &service(&[backend.url()], "")).await;
+    let mut cluster =
+        Cluster::serving(2, &service(&[backend.url()], "").replace("300ms", "1h")).await;
     for proxy in 0..2 {
         let mut connection = Connection::open(cluster.web(proxy).await).await.unwrap();
         for _ in 0..50 {
@@ -205,4 +206,28 @@ async fn operators_see_the_requests_of_the_whole_fleet() {
     .await;
     assert_eq!((view.failures, view.reported_by, view.health.as_str()), (0, 2, "unchecked"));
     assert_eq!((view.url.as_str(), view.admin_state.as_str()), (&*backend.url(), "enabled"));
+    assert!(view.requests_per_second > 0.0 && view.error_percent == 0.0, "{view:?}");
+    let latency = view.latency.as_ref().expect("there were requests");
+    let quantiles = [latency.p50_ms, latency.p95_ms, latency.p99_ms];
+    assert!(quantiles[0] > 0.0 && quantiles.is_sorted(), "{view:?}");
+    assert_eq!((view.in_flight, view.source.as_str()), (0, "config"), "{view:?}");
+
+    // A hundred of two hundred fail, and one is on its way.
+    backend.behave(Behaviour::Status(500));
+    for proxy in 0..2 {
+        let mut connection = Connection::open(cluster.web(proxy).await).await.unwrap();
+        for _ in 0..50 {
+            connection.get("a", "/").await.unwrap();
+        }
+    }
+    backend.behave(Behaviour::Gated);
+    let mut slow = Connection::open(cluster.web(0).await).await.unwrap();
+    slow.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    eventually("failures and what is on its way are seen", async || {
+        let view = views(&mut cluster).await.swap_remove(0);
+        let counts = (view.requests, view.server_errors, view.in_flight);
+        let is_half = (40.0..60.0).contains(&view.error_percent);
+        if counts == (201, 100, 1) && is_half { Ok(()) } else { Err(format!("{view:?}")) }
+    })
+    .await;
 }

@@ -1,11 +1,15 @@
 //! Who takes the next request: strategies, services of services, levels, zones, slow start.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use lb_tests::{
     backend::{Backend, Behaviour},
     client::{Connection, Response},
     cluster::Cluster,
+    curl::curl,
     eventually::eventually,
 };
 
@@ -79,6 +83,55 @@ async fn a_hash_leads_the_same_part_of_a_request_to_the_same_backend_everywhere(
         }
         assert_eq!(seen.len(), 5, "{seen:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hash_of_the_address_or_the_path_is_the_same_everywhere_too() {
+    let pool = Pool::start(4).await;
+    for source in ["client_ip", "path"] {
+        let services = format!(
+            "services: {{ s: {{ backends: [web0, web1, web2, web3], strategy: hash, \
+             hash_on: {source} }} }}\n"
+        );
+        let cluster = Cluster::serving(2, &pool.document(&services, &[])).await;
+        let mut seen = BTreeMap::<String, usize>::new();
+        for number in 1..=24 {
+            let address = format!("127.0.0.{number}");
+            let (path, from) = match source {
+                "path" => (number.to_string(), "127.0.0.1"),
+                _ => (String::new(), address.as_str()),
+            };
+            let mut homes = Vec::new();
+            for proxy in [0, 1, 0] {
+                // Neither the query nor the port of the client counts.
+                let url = format!("http://{}/{path}?q={proxy}", cluster.web(proxy).await);
+                let answer = curl(&["--interface", from, &url]).await;
+                let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+                homes.push(body["backend"].as_str().unwrap().to_owned());
+            }
+            assert!(homes.iter().all(|home| *home == homes[0]), "{source} {number}: {homes:?}");
+            *seen.entry(homes.swap_remove(0)).or_default() += 1;
+        }
+        assert_eq!(seen.len(), 4, "{source}: {seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weights_are_kept_exactly_and_turns_are_spread() {
+    let pool = Pool::start(3).await;
+    let more = [(0, ", weight: 5"), (1, ", weight: 1"), (2, ", weight: 1")];
+    let cluster = Cluster::in_turn(&pool.document("", &more)).await;
+    let mut connection = open(&cluster, 0).await;
+    let mut turns = Vec::new();
+    for _ in 0..70 {
+        turns.push(ask(&mut connection, "").await.backend());
+    }
+    for cycle in turns.chunks(7) {
+        let of = |name: &str| cycle.iter().filter(|each| *each == name).count();
+        assert_eq!([of("web0"), of("web1"), of("web2")], [5, 1, 1], "{cycle:?}");
+    }
+    let heavy = |turn: &&[String]| turn.iter().all(|each| each == "web0");
+    assert!(turns.windows(5).filter(heavy).count() == 0, "five in a row are a burst: {turns:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,26 +278,38 @@ async fn where_too_few_are_well_all_are_asked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_came_up_gets_its_share_little_by_little() {
+    const WINDOW: Duration = Duration::from_secs(6);
     let pool = Pool::start(2).await;
-    let services = "services: { s: { backends: [web0, web1], slow_start: 1h, \
+    let services = "services: { s: { backends: [web0, web1], slow_start: 6s, \
                     health_check: { path: /healthz, interval: 50ms, timeout: 40ms, \
                     unhealthy_threshold: 1, healthy_threshold: 1 } } }\n";
-    let cluster = Cluster::serving(1, &pool.document(services, &[])).await;
+    let cluster = Cluster::in_turn(&pool.document(services, &[])).await;
     let mut connection = open(&cluster, 0).await;
     assert_eq!(counts(&shares(&mut connection, 20).await), [10, 10], "both are equally new");
     pool.0[1].set_healthy(false);
-    eventually("it is down", async || {
-        let shares = shares(&mut connection, 4).await;
-        if shares.len() == 1 { Ok(()) } else { Err(format!("{shares:?}")) }
+    let start = Instant::now();
+    eventually("the other one is warm", async || {
+        let passed = start.elapsed();
+        if passed > WINDOW { Ok(()) } else { Err(format!("{passed:?}")) }
     })
     .await;
+    assert_eq!(counts(&shares(&mut connection, 10).await), [10]);
     pool.0[1].set_healthy(true);
-    eventually("it is up", async || {
-        let shares = shares(&mut connection, 22).await;
-        if shares.len() == 2 { Ok(()) } else { Err(format!("{shares:?}")) }
+    let start = Instant::now();
+    let web1 = |shares: BTreeMap<String, usize>| shares.get("web1").copied().unwrap_or(0);
+    let (mut least, mut last) = (usize::MAX, 0);
+    eventually("it has its whole share", async || {
+        let count = web1(shares(&mut connection, 40).await);
+        if count > 0 {
+            least = least.min(count);
+        }
+        assert!(count <= 20, "never more than its share: {count}");
+        assert!(count + 3 >= last, "a share that grows: {count} after {last}");
+        last = count;
+        if count == 20 { Ok(()) } else { Err(count.to_string()) }
     })
     .await;
-    // Both are at the beginning of their hour, where a share is a tenth of the weight.
-    let shares = shares(&mut connection, 40).await;
-    assert_eq!(counts(&shares), [20, 20], "{shares:?}");
+    let took = start.elapsed();
+    assert!(least <= 8, "it began with {least} of 40");
+    assert!(took > WINDOW / 2, "it had its whole share after {took:?}");
 }

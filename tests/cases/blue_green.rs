@@ -107,7 +107,7 @@ async fn a_slot_without_backends_answers_503_unless_the_other_may_stand_in() {
     let check = "health_check: { path: /healthz, interval: 50ms, timeout: 40ms, \
                  unhealthy_threshold: 1 }\n";
     let pools = Pools::start().await;
-    let cluster = Cluster::serving(1, &pools.document("blue", check)).await;
+    let mut cluster = Cluster::serving(1, &pools.document("blue", check)).await;
     pools.blue.iter().for_each(|backend| backend.set_healthy(false));
     eventually("blue is down", async || match ask(&cluster, "").await.status {
         503 => Ok(()),
@@ -119,4 +119,45 @@ async fn a_slot_without_backends_answers_503_unless_the_other_may_stand_in() {
         pools.document("blue", check).replace("switch_header", "fallback: true\n    switch_header");
     cluster.apply(&document).await;
     assert_eq!(slot(&ask(&cluster, "").await), "green");
+    let labels = "reason=\"slot_down\",service=\"default\"";
+    assert_eq!(cluster.proxy(0).metric("lb_fallbacks_total", labels).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_stays_where_it_is_over_a_switch() {
+    let pools = Pools::start().await;
+    let cluster = Cluster::serving(1, &pools.document("blue", "")).await;
+    let mut tunnel = Connection::open(cluster.web(0).await).await.unwrap();
+    let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    tunnel.send(upgrade).await.unwrap();
+    assert_eq!(tunnel.response().await.unwrap().status, 101);
+    tunnel.send("before").await.unwrap();
+    assert_eq!(tunnel.exactly(6).await.unwrap(), b"before");
+    cluster.apply(&pools.document("green", "")).await;
+    for _ in 0..4 {
+        assert_eq!(slot(&ask(&cluster, "").await), "green");
+    }
+    tunnel.send("after").await.unwrap();
+    assert_eq!(tunnel.exactly(5).await.unwrap(), b"after");
+    let blue: u64 = pools.blue.iter().map(Backend::requests).sum();
+    assert_eq!(blue, 1, "it is the tunnel, and nothing after it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_may_chooses_by_header() {
+    let pools = Pools::start().await;
+    let trusting = |networks: &str| {
+        let more = format!("switch_header_trusted_ips: [{networks}]\n    switch_header");
+        pools.document("blue", "").replace("switch_header", &more)
+    };
+    let mut cluster = Cluster::serving(1, &trusting("10.0.0.0/8, 192.0.2.1")).await;
+    let field = "x-deployment-slot: green\r\n";
+    assert_eq!(slot(&ask(&cluster, field).await), "blue");
+    let labels = "reason=\"header_ignored\",service=\"default\"";
+    assert_eq!(cluster.proxy(0).metric("lb_fallbacks_total", labels).await, 1);
+    // Whatever a stranger claims about its address.
+    let lying = format!("{field}x-forwarded-for: 10.0.0.1\r\n");
+    assert_eq!(slot(&ask(&cluster, &lying).await), "blue");
+    cluster.apply(&trusting("127.0.0.0/8")).await;
+    assert_eq!(slot(&ask(&cluster, field).await), "green");
 }

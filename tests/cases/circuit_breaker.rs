@@ -2,7 +2,7 @@
 
 use lb_model::api::{BreakerList, CircuitState, ProxyBreaker};
 use lb_tests::{
-    backend::{Backend, Behaviour},
+    backend::{Backend, Behaviour, refused_address},
     client::Connection,
     cluster::Cluster,
     eventually::eventually,
@@ -124,6 +124,126 @@ async fn with_nobody_left_the_answer_says_when_to_ask_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_keeps_a_backend_from_answering_opens_its_breaker_and_no_other() {
+    let good = Backend::start("good").await;
+    let dead = format!("http://{}", refused_address().await);
+    for behaviour in [None, Some(Behaviour::Hang), Some(Behaviour::Close), Some(Behaviour::Garbage)]
+    {
+        let bad = Backend::start("bad").await;
+        let limits = "services: { default: { backends: [web0, web1], \
+                      timeouts: { response_header: 50ms } } }\n";
+        let mut text = document(&[&good, &bad], limits).replace("500ms", "1h");
+        match behaviour {
+            Some(behaviour) => bad.behave(behaviour),
+            None => text = text.replace(&bad.url(), &dead),
+        }
+        let mut cluster = Cluster::serving(1, &text).await;
+        let mut failed = 0;
+        eventually(&format!("it opens: {behaviour:?}"), async || {
+            failed += usize::from(ask(&cluster).await >= 500);
+            match state(&mut cluster, "web1").await {
+                2 => Ok(()),
+                state => Err(format!("{state} after {failed}")),
+            }
+        })
+        .await;
+        assert!((5..=21).contains(&failed), "{failed}: {behaviour:?}");
+        for _ in 0..20 {
+            assert_eq!(ask(&cluster).await, 200, "{behaviour:?}");
+        }
+        assert_eq!(state(&mut cluster, "web0").await, 0, "{behaviour:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_fails_opens_it_again_and_every_change_is_counted() {
+    let bad = Backend::doing("bad", Behaviour::Status(500)).await;
+    let mut cluster = Cluster::serving(1, &document(&[&bad], "")).await;
+    let labels = "backend=\"web0\",service=\"default\"";
+    let name = "lb_circuit_breaker_transitions_total";
+    // Open, half-open and open again, and that once more.
+    eventually("it has tried again twice", async || {
+        ask(&cluster).await;
+        match cluster.proxy(0).metric(name, labels).await {
+            changes if changes >= 5 => Ok(()),
+            changes => Err(changes.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(state(&mut cluster, "web0").await, 2);
+    let asked = bad.requests();
+    assert_eq!(asked, 22, "twenty before it opened, and one each time");
+    bad.behave(Behaviour::Echo);
+    eventually("it closes", async || {
+        ask(&cluster).await;
+        match state(&mut cluster, "web0").await {
+            0 => Ok(()),
+            state => Err(state.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(cluster.proxy(0).metric(name, labels).await, 7);
+    let log = std::fs::read_to_string(cluster.directory().join("proxy-0.log")).unwrap();
+    for (said, times) in [("breaker opened", 3), ("breaker half-open", 3), ("breaker closed", 1)] {
+        assert_eq!(log.matches(said).count(), times, "{said} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_breaker_of_a_route_is_its_own_and_operators_see_it_too() {
+    let (good, bad) = (Backend::start("good").await, Backend::doing("bad", Behaviour::Reset).await);
+    let breaker = |more: &str| {
+        format!(
+            "traffic_management: {{ circuit_breaker: {{ enabled: true, failure_threshold: 5, \
+             request_volume_threshold: 5, recovery_timeout: 1h{more} }} }}"
+        )
+    };
+    for of_service in ["", &breaker(", max_recovery_timeout: 2h")] {
+        let text = format!(
+            "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+             backends: {{ web0: {{ url: \"{}\" }}, web1: {{ url: \"{}\" }} }}\n\
+             services:\n  shop:\n    backends: [web0, web1]\n    {of_service}\n\
+             routes:\n  all: {{ rule: \"PathPrefix(`/`)\" }}\n  \
+             own:\n    rule: \"PathPrefix(`/own`)\"\n    {}\n",
+            good.url(),
+            bad.url(),
+            breaker("")
+        );
+        let mut cluster = Cluster::serving(1, &text).await;
+        let mut connection = Connection::open(cluster.web(0).await).await.unwrap();
+        let labels = "backend=\"web1\",service=\"shop\"";
+        eventually("the breaker of the route opens", async || {
+            connection.get("a", "/own").await.unwrap();
+            match cluster.proxy(0).metric("lb_circuit_breaker_state", labels).await {
+                2 => Ok(()),
+                state => Err(state.to_string()),
+            }
+        })
+        .await;
+        let asked = bad.requests();
+        for _ in 0..10 {
+            assert_eq!(connection.get("a", "/own").await.unwrap().status, 200);
+        }
+        assert_eq!(bad.requests(), asked);
+        connection.get("a", "/").await.unwrap();
+        connection.get("a", "/").await.unwrap();
+        connection.get("a", "/").await.unwrap();
+        assert!(bad.requests() > asked, "other routes go on asking it");
+        eventually("it is reported", async || {
+            let list = cluster.control_plane().get("/admin/circuit-breakers?state=open").await;
+            let list: BreakerList = serde_json::from_value(list).unwrap();
+            match list.breakers.as_slice() {
+                [view] if view.id == "web1" && view.opened == 1 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        let reset = cluster.control_plane().post("/admin/circuit-breakers/web1/reset").await;
+        assert_eq!(reset["closed"], 1, "{reset}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_sees_and_closes_it_on_every_proxy() {
     let bad = Backend::doing("bad", Behaviour::Status(500)).await;
     let document = document(&[&bad], "").replace("500ms", "1h");
@@ -156,6 +276,11 @@ async fn an_operator_sees_and_closes_it_on_every_proxy() {
     let server = cluster.control_plane().url();
     let listed = lbctl(&server, &["cb", "--state", "open"]).await;
     assert!(listed.stdout.contains("web0") && listed.stdout.contains("2/2"), "{listed:?}");
+    let wrong = lbctl(&server, &["circuit-breakers", "--state", "up"]).await;
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert!(wrong.stderr.contains("closed, half_open, open"), "{wrong:?}");
+    let help = lbctl(&server, &["circuit-breakers", "--help"]).await;
+    assert!(help.stdout.contains("closed, half_open or open"), "{help:?}");
     let reset = lbctl(&server, &["circuit-breakers", "reset", "web0"]).await;
     let said = (reset.code, reset.stdout.as_str());
     assert_eq!(said, (0, "web0: 2 breakers closed, on 2 of 2 proxies\n"));

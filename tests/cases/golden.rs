@@ -26,7 +26,7 @@ use lb_model::{
     config::{
         Backend, Certificate, EntryPoint, EntryPointTimeouts, GrpcProbe, HealthCheck, HttpProbe,
         KeepAlive, Limits, Pool, Probe, Route, RouteTimeouts, Service, ServiceTimeouts, Strategy,
-        Tls,
+        Tls, TrafficManagement,
     },
     document::HeaderValue,
     resource::HashKey,
@@ -147,6 +147,29 @@ fn every_document_means_what_its_golden_file_says() {
         "{}\nif this is right, run again with LB_BLESS=1 and commit what changed",
         wrong.join("\n")
     );
+}
+
+#[test]
+fn a_block_at_a_service_means_what_it_means_for_all() {
+    for block in
+        ["session-stickiness", "blue-green", "canary", "traffic-mirroring", "circuit-breaker"]
+    {
+        let of_all = bundle(&format!("block-{block}"), Reading::Parse);
+        let mut of_one = of_all.clone();
+        let text = &of_all.documents[0].text;
+        let lines = format!("\n{text}").replace('\n', "\n    ");
+        let service = "services:\n  default:\n    backends: [web1, web2, web3, web4]";
+        of_one.documents[0].text = format!("{service}{lines}\n");
+        let traffic = |bundle| {
+            let config = Config::parse(bundle, NOW).unwrap_or_else(|faults| panic!("{faults}"));
+            let services: Vec<_> = config.config.services.values().cloned().collect();
+            let [service] = services.as_slice() else { panic!("{block}: {services:?}") };
+            Arc::clone(&service.traffic_management)
+        };
+        let (all, one) = (traffic(&of_all), traffic(&of_one));
+        assert_eq!(all, one, "{block}");
+        assert_ne!(*one, TrafficManagement::default(), "{block}");
+    }
 }
 
 #[test]

@@ -59,10 +59,14 @@ fn field<'a>(copy: &'a Sighting, name: &str) -> Vec<&'a str> {
     named.map(|(_, value)| value.as_str()).collect()
 }
 
+/// A request that is part of a trace.
+const TRACE: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 /// What curl is answered to a request with this body.
 async fn post(address: std::net::SocketAddr, arguments: &[&str]) -> u16 {
     let url = format!("http://{address}/in?q=1");
-    let all = [&["-H", "Authorization: Bearer x", "-H", "Host: shop.example"], arguments, &[&url]];
+    let fields = ["-H", "Authorization: Bearer x", "-H", "Host: shop.example", "-H", TRACE];
+    let all = [&fields, arguments, &[&url]];
     curl(&all.concat()).await.status
 }
 
@@ -112,6 +116,7 @@ async fn a_copy_says_what_it_is_and_carries_the_body_or_says_that_it_has_none() 
         assert_eq!(copy.target, "/in?q=1");
         assert_eq!(field(&copy, "host"), ["shop.example"]);
         assert_eq!(field(&copy, "x-shadow"), ["true"]);
+        assert_eq!(field(&copy, "traceparent"), [TRACE.split_once(": ").unwrap().1]);
         assert!(field(&copy, "authorization").is_empty());
         let id = field(&copy, "x-request-id");
         let is_given = more.contains(&"X-Request-Id: mine");

@@ -1,10 +1,12 @@
 //! What keeps a backend, a route and the proxy itself from too much.
 
+use std::time::Duration;
+
 use lb_tests::{
     backend::{Backend, Behaviour},
     client::{Connection, Response},
     cluster::Cluster,
-    eventually::eventually,
+    eventually::{eventually, within},
 };
 
 async fn open(cluster: &Cluster) -> Connection {
@@ -109,7 +111,7 @@ async fn a_proxy_that_is_late_refuses_a_part_and_goes_on_when_it_is_not() {
     let mut cluster = Cluster::in_turn(&document("20ms")).await;
     let refused = eventually("a proxy that stood still refuses", async || {
         cluster.proxy(0).process().signal("STOP");
-        std::thread::sleep(std::time::Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(400));
         cluster.proxy(0).process().signal("CONT");
         for _ in 0..20 {
             let answer = ask(&cluster, "").await;
@@ -165,4 +167,122 @@ async fn a_backend_that_fails_again_and_again_is_out_for_a_while() {
         if bad.requests() > 3 { Ok(()) } else { Err(bad.requests().to_string()) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_is_too_large_refuses_everything_until_there_is_room() {
+    let backend = Backend::start("a").await;
+    let hanging = Backend::doing("b", Behaviour::Hang).await;
+    // Bodies are kept to be sent again, which makes a proxy as large as a test likes.
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         overload: {{ enabled: true, max_memory: 200MiB, max_delay: 1h }}\n\
+         backends: {{ a: {{ url: \"{}\" }}, b: {{ url: \"{}\" }} }}\n\
+         services: {{ a: {{ backends: [a] }}, b: {{ backends: [b], \
+         retry: {{ attempts: 2, max_body_bytes: 512MiB }} }} }}\n\
+         routes:\n  a: {{ rule: \"PathPrefix(`/`)\", service: a }}\n  \
+         b: {{ rule: \"PathPrefix(`/b`)\", service: b }}\n",
+        backend.url(),
+        hanging.url()
+    );
+    let mut cluster = Cluster::serving(1, &document).await;
+    assert_eq!(ask(&cluster, "").await.status, 200);
+    let mut large = open(&cluster).await;
+    let size = 256 << 20;
+    let head = format!("POST /b HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n");
+    large.send(head).await.unwrap();
+    let part = vec![b'x'; 1 << 20];
+    for _ in 0..256 {
+        large.send(&part).await.unwrap();
+    }
+    let refused = eventually("everything is refused", async || {
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            all.push(ask(&cluster, "").await);
+        }
+        let refused = all.iter().filter(|answer| answer.status == 503).count();
+        if refused == 20 { Ok(all.swap_remove(0)) } else { Err(refused.to_string()) }
+    })
+    .await;
+    assert_eq!(refused.problem(), (503, "overload_shed".to_owned()));
+    assert!(cluster.proxy(0).metric("lb_local_responses_total", "overload_shed").await >= 20);
+    drop(large);
+    // What is freed goes back to the system some seconds later.
+    within(Duration::from_secs(90), "there is room again", async || {
+        match ask(&cluster, "").await.status {
+            200 => Ok(()),
+            status => Err(status.to_string()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_whose_answers_are_worse_than_those_of_others_is_out_for_a_while() {
+    let backends = [
+        Backend::start("web0").await,
+        Backend::start("web1").await,
+        Backend::start("web2").await,
+        Backend::start("web3").await,
+    ];
+    let listed: Vec<_> = backends
+        .iter()
+        .enumerate()
+        .map(|(index, backend)| format!("web{index}: {{ url: \"{}\" }}", backend.url()))
+        .collect();
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         services: {{ s: {{ backends: [web0, web1, web2, web3], passive_health_check: {{ \
+         max_failed_attempts: 100000, ejection_time: 5m, success_rate: {{ interval: 500ms, \
+         minimum_hosts: 4, request_volume: 5, stdev_factor: 1.5 }} }} }} }}\n\
+         backends: {{ {} }}\n",
+        listed.join(", ")
+    );
+    let mut cluster = Cluster::serving(1, &document).await;
+    backends[2].behave(Behaviour::Status(500));
+    let mut connection = open(&cluster).await;
+    let labels = "backend=\"web2\",service=\"s\"";
+    eventually("it is out", async || {
+        for _ in 0..40 {
+            connection.get("a", "/").await.unwrap();
+        }
+        match cluster.proxy(0).metric("lb_backend_ejected", labels).await {
+            1 => Ok(()),
+            count => Err(count.to_string()),
+        }
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(connection.get("a", "/").await.unwrap().status, 200);
+    }
+    assert_eq!(cluster.proxy(0).metric("lb_backend_ejected", "service=\"s\"").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ejects_a_backend_is_not_what_its_breaker_counts() {
+    let (good, bad) = (Backend::start("good").await, Backend::start("bad").await);
+    let document = format!(
+        "entry_points: {{ web: {{ address: \"127.0.0.1:0\" }} }}\n\
+         traffic_management: {{ circuit_breaker: {{ enabled: true, failure_threshold: 1000, \
+         failure_status: [429] }} }}\n\
+         services: {{ s: {{ backends: [good, bad], passive_health_check: {{ \
+         max_failed_attempts: 3, failure_window: 1m, ejection_time: 5m }} }} }}\n\
+         backends: {{ good: {{ url: \"{}\" }}, bad: {{ url: \"{}\" }} }}\n",
+        good.url(),
+        bad.url()
+    );
+    let mut cluster = Cluster::in_turn(&document).await;
+    let labels = "backend=\"bad\",service=\"s\"";
+    bad.behave(Behaviour::Status(429));
+    for _ in 0..20 {
+        ask(&cluster, "").await;
+    }
+    assert_eq!(bad.requests(), 10, "a backend that is asked too much is not ill");
+    assert_eq!(cluster.proxy(0).metric("lb_backend_ejected", labels).await, 0);
+    bad.behave(Behaviour::Status(501));
+    for _ in 0..20 {
+        ask(&cluster, "").await;
+    }
+    assert_eq!(bad.requests(), 13, "any 5xx is a failure");
+    assert_eq!(cluster.proxy(0).metric("lb_backend_ejected", labels).await, 1);
 }

@@ -10,11 +10,11 @@ use lb_tests::{
     eventually::eventually,
 };
 
-const STICKY: &str = "traffic_management:\n  session_stickiness:\n    enabled: true\n    \
+pub(crate) const STICKY: &str = "traffic_management:\n  session_stickiness:\n    enabled: true\n    \
                       cookie_name: \"lb_session\"\n    header_name: \"X-Session-ID\"\n    \
                       ttl: 3600s\n";
 
-fn document(backends: &[Backend], more: &str) -> String {
+pub(crate) fn document(backends: &[Backend], more: &str) -> String {
     let listed: Vec<_> = backends
         .iter()
         .enumerate()
@@ -26,7 +26,7 @@ fn document(backends: &[Backend], more: &str) -> String {
     )
 }
 
-async fn several(count: usize) -> Vec<Backend> {
+pub(crate) async fn several(count: usize) -> Vec<Backend> {
     let mut backends = Vec::new();
     for index in 0..count {
         backends.push(Backend::start(&format!("web{index}")).await);
@@ -34,7 +34,7 @@ async fn several(count: usize) -> Vec<Backend> {
     backends
 }
 
-async fn ask(cluster: &Cluster, proxy: usize, fields: &str) -> Response {
+pub(crate) async fn ask(cluster: &Cluster, proxy: usize, fields: &str) -> Response {
     let mut connection = Connection::open(cluster.web(proxy).await).await.unwrap();
     let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
     connection.send(request).await.unwrap();
@@ -42,7 +42,7 @@ async fn ask(cluster: &Cluster, proxy: usize, fields: &str) -> Response {
 }
 
 /// The cookie that an answer sets, without its attributes.
-fn cookie(response: &Response) -> Option<String> {
+pub(crate) fn cookie(response: &Response) -> Option<String> {
     Some(response.header("set-cookie")?.split(';').next()?.to_owned())
 }
 

@@ -85,9 +85,30 @@ pub(crate) struct Breakers {
     #[command(subcommand)]
     pub(crate) action: Option<BreakersAction>,
     #[command(flatten)]
-    pub(crate) filter: Filter,
+    pub(crate) filter: BreakerFilter,
     #[command(flatten)]
     pub(crate) watch: Watch,
+}
+
+/// Which circuit breakers to list.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct BreakerFilter {
+    /// Only those of a service
+    #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
+    pool: Option<String>,
+    /// Only those that are closed, half_open or open
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only those with this in the id of their backend or its service
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+}
+
+impl From<&BreakerFilter> for Filter {
+    fn from(filter: &BreakerFilter) -> Self {
+        let BreakerFilter { pool, state, search } = filter.clone();
+        Self { pool, state, search }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,7 +116,7 @@ pub(crate) enum BreakersAction {
     /// List circuit breakers
     List {
         #[command(flatten)]
-        filter: Filter,
+        filter: BreakerFilter,
         #[command(flatten)]
         watch: Watch,
     },

@@ -24,18 +24,20 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match &settings.action {
-        None => list(client, (&settings.filter, &settings.watch), output).await,
-        Some(BreakersAction::List { filter, watch }) => list(client, (filter, watch), output).await,
+        None => list(client, ((&settings.filter).into(), &settings.watch), output).await,
+        Some(BreakersAction::List { filter, watch }) => {
+            list(client, (filter.into(), watch), output).await
+        }
         Some(BreakersAction::Reset { id }) => reset(client, id, output).await,
     }
 }
 
 async fn list(
     client: &Client,
-    (filter, watch): (&Filter, &Watch),
+    (filter, watch): (Filter, &Watch),
     output: &Output,
 ) -> Result<Exit, Failure> {
-    watch::show(output, watch, async |output| frame(client, filter, output).await).await
+    watch::show(output, watch, async |output| frame(client, &filter, output).await).await
 }
 
 async fn frame(client: &Client, filter: &Filter, output: &Output) -> Result<Frame, Failure> {

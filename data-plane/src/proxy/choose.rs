@@ -2,7 +2,7 @@
 
 use lb_http::{Fields, Known, Reason};
 use lb_routing::Headers;
-use lb_upstream::{Ask, LocalCluster, Picked, ask::cookie_in};
+use lb_upstream::{Acquaintance, Ask, LocalCluster, Picked, ask::cookie_in};
 use tokio::time::Instant;
 
 use super::client::Entry;
@@ -109,10 +109,19 @@ pub fn choose(
                 Err(reason) => reason,
             }
         } else {
-            let can = |place: &usize| is_available(entry, weighted[*place], now, 0);
-            let before = (0..weighted.len())
-                .find(|place| clusters[weighted[*place]].has_session(ask) && can(place));
-            match before.or_else(|| local.next_other(|place| can(&place))) {
+            let can = |place: &usize| is_available(entry, weighted[*place], (ask, tried, now), 0);
+            let mut client = None;
+            let mut has_session = |place: &usize| match knows(entry, weighted[*place], ask, now, 0)
+            {
+                Acquaintance::Session => true,
+                Acquaintance::Named(key) => {
+                    client.get_or_insert(key);
+                    false
+                }
+                Acquaintance::Stranger => false,
+            };
+            let before = (0..weighted.len()).find(|place| has_session(place) && can(place));
+            match before.or_else(|| local.next_other(client, |place| can(&place))) {
                 Some(place) => {
                     at = weighted[place];
                     continue;
@@ -136,13 +145,36 @@ fn nobody(cluster: &LocalCluster, reason: Reason, now: Instant) -> Nobody {
     Nobody { reason, retry_after }
 }
 
-/// Whether a cluster, or one in its place, has a backend to choose.
-fn is_available(entry: &Entry, at: usize, now: Instant, level: usize) -> bool {
+/// What a cluster knows of a client, or one that it leads to.
+fn knows(entry: &Entry, at: usize, ask: &dyn Ask, now: Instant, level: usize) -> Acquaintance {
+    let mut known = entry.view.clusters()[at].acquaintance(ask, now);
+    let parts = entry.view.snapshot().links.get(at).filter(|_| level < MOST);
+    for part in parts.into_iter().flat_map(|lead| &lead.weighted) {
+        if known == Acquaintance::Session {
+            break;
+        }
+        match knows(entry, *part, ask, now, level + 1) {
+            Acquaintance::Stranger => {}
+            other => known = other,
+        }
+    }
+    known
+}
+
+/// Whether a cluster, or one in its place, has a backend to choose that was not tried.
+fn is_available(
+    entry: &Entry,
+    at: usize,
+    request: (&dyn Ask, &[(usize, usize)], Instant),
+    level: usize,
+) -> bool {
     if level == MOST {
         return false;
     }
+    let (ask, tried, now) = request;
+    let had_it = |member| tried.contains(&(at, member));
     let lead = entry.view.snapshot().links.get(at);
     let others = lead.into_iter().flat_map(|lead| lead.weighted.iter().chain(&lead.failover));
-    entry.view.clusters()[at].is_available(now)
-        || others.into_iter().any(|other| is_available(entry, *other, now, level + 1))
+    entry.view.clusters()[at].is_available(ask, had_it, now)
+        || others.into_iter().any(|other| is_available(entry, *other, request, level + 1))
 }

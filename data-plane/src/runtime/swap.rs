@@ -5,7 +5,7 @@
 //! last, removed ones stop accepting and their connections finish what they are doing.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     io,
     net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
@@ -315,12 +315,21 @@ impl Runtime {
     }
 }
 
-/// Every backend once for each service. Those that only the cluster of a route has come last.
+/// Every backend once for each service, with what the clusters of routes made of it. Those that
+/// only the cluster of a route has come last.
 fn backends(clusters: &[Arc<Cluster>], now: Instant) -> Vec<BackendStats> {
-    let mut seen = HashSet::new();
-    let members = clusters.iter().flat_map(|cluster| cluster.members());
-    let new = members.filter(|member| seen.insert(Arc::as_ptr(&member.endpoint)));
-    new.map(|member| member.endpoint.stats(member, now)).collect()
+    let mut places: HashMap<_, usize> = HashMap::new();
+    let mut all: Vec<BackendStats> = Vec::new();
+    for member in clusters.iter().flat_map(|cluster| cluster.members()) {
+        match places.entry(Arc::as_ptr(&member.endpoint)) {
+            Entry::Occupied(place) => all[*place.get()].join(&member.standing, now),
+            Entry::Vacant(place) => {
+                place.insert(all.len());
+                all.push(member.endpoint.stats(member, now));
+            }
+        }
+    }
+    all
 }
 
 /// What was decided, by service.

@@ -90,18 +90,19 @@ impl Attempt {
         let status = head.status.as_u16();
         let is_failure = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
-        let failed = match grpc::status(&head.fields) {
-            _ if is_failure => true,
-            Some(code) => grpc::is_failure(code),
-            None if grpc::is_message(&head.fields) => {
+        let code = match grpc::status(&head.fields) {
+            None if !is_failure && grpc::is_message(&head.fields) => {
                 watched.answered = Some(took);
                 if !watched.permit.as_ref().is_some_and(Permit::is_probe) {
                     return;
                 }
-                false
+                None
             }
-            None => false,
+            code => code,
         };
+        let is_failed_call = code.is_some_and(grpc::is_failure);
+        // A breaker counts the codes that it names, an ejection those of servers that fail.
+        let failed = (is_failure || is_failed_call, status >= 500 || is_failed_call);
         watched.respond(&self.endpoint, failed, took, now);
     }
 
@@ -109,8 +110,8 @@ impl Attempt {
     pub fn end(&mut self, trailers: Option<&Fields>, now: Instant) {
         let Some(watched) = &mut self.watched else { return };
         let Some(took) = watched.answered else { return };
-        let code = trailers.and_then(grpc::status);
-        watched.respond(&self.endpoint, code.is_some_and(grpc::is_failure), took, now);
+        let failed = trailers.and_then(grpc::status).is_some_and(grpc::is_failure);
+        watched.respond(&self.endpoint, (failed, failed), took, now);
     }
 
     /// There is no response, or it broke off, for this reason.
@@ -124,7 +125,7 @@ impl Attempt {
             _ => Outcome::Undecided,
         };
         let took = now.saturating_duration_since(watched.start).max(COST_OF_FAILURE);
-        watched.judge(&self.endpoint, outcome, took, now);
+        watched.judge(&self.endpoint, (outcome, outcome), took, now);
     }
 }
 
@@ -142,16 +143,27 @@ impl Drop for Attempt {
 }
 
 impl Watched {
-    fn respond(&mut self, endpoint: &LocalEndpoint, failed: bool, took: Duration, now: Instant) {
-        let (outcome, took) = if failed {
-            (Outcome::Failure, took.max(COST_OF_FAILURE))
-        } else {
-            (Outcome::Success, took)
-        };
-        self.judge(endpoint, outcome, took, now);
+    /// Tells the breaker whether the first failed, and whoever ejects whether the second did.
+    fn respond(
+        &mut self,
+        endpoint: &LocalEndpoint,
+        (failed, failed_for_all): (bool, bool),
+        took: Duration,
+        now: Instant,
+    ) {
+        let took = if failed { took.max(COST_OF_FAILURE) } else { took };
+        let outcome = |failed| if failed { Outcome::Failure } else { Outcome::Success };
+        self.judge(endpoint, (outcome(failed), outcome(failed_for_all)), took, now);
     }
 
-    fn judge(&mut self, endpoint: &LocalEndpoint, outcome: Outcome, took: Duration, now: Instant) {
+    /// Tells the breaker the first outcome, and whoever ejects the second.
+    fn judge(
+        &mut self,
+        endpoint: &LocalEndpoint,
+        (outcome, answered): (Outcome, Outcome),
+        took: Duration,
+        now: Instant,
+    ) {
         if self.is_judged && outcome != Outcome::Failure {
             return;
         }
@@ -168,7 +180,7 @@ impl Watched {
                 tell(endpoint, transition);
             }
         }
-        match outcome {
+        match answered {
             Outcome::Success => {
                 if let Some(ejection) = self.cluster.ejection(self.index) {
                     ejection.success(worker);

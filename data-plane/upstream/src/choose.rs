@@ -43,6 +43,17 @@ impl Picked {
     }
 }
 
+/// What a service knows of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acquaintance {
+    /// Nothing.
+    Stranger,
+    /// Who it is by its header, as a hash that is the same on every proxy, but no session.
+    Named(u64),
+    /// It has a session.
+    Session,
+}
+
 /// Room for one choice, kept from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -191,10 +202,7 @@ impl LocalCluster {
     ) -> Option<usize> {
         let of_cookie = known.session.filter(|session| session.slot == pool.slot);
         let of_cookie = of_cookie.map(|session| session.backend);
-        let backend = of_cookie.or_else(|| {
-            let table = policy.sessions.as_ref()?.table.as_ref()?;
-            table.get(known.client?.0, now)
-        })?;
+        let backend = of_cookie.or_else(|| remembered(policy, known, now))?;
         let members = self.cluster.members();
         let index = members.iter().position(|member| member.standing.hash == backend)?;
         let member = &members[index];
@@ -203,7 +211,7 @@ impl LocalCluster {
         let may = out.is_none()
             || (out == Some(Out::Disabled)
                 && member.admin_state == AdminState::Draining
-                && member.endpoint.health().is_up());
+                && !is_ill(member, now));
         (pool.has(member) && may).then_some(index)
     }
 
@@ -386,9 +394,14 @@ impl LocalCluster {
         random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
     }
 
-    /// Whether the client has a session here, by its cookie.
-    pub fn has_session(&self, ask: &dyn Ask) -> bool {
-        self.policy().is_some_and(|policy| know(policy, ask).session.is_some())
+    /// What is known of the client here.
+    pub fn acquaintance(&self, ask: &dyn Ask, now: Instant) -> Acquaintance {
+        let Some(policy) = self.policy() else { return Acquaintance::Stranger };
+        let known = know(policy, ask);
+        if known.session.is_some() || remembered(policy, &known, now).is_some() {
+            return Acquaintance::Session;
+        }
+        known.client.map_or(Acquaintance::Stranger, |(_, key)| Acquaintance::Named(key))
     }
 
     /// Why no member of a pool takes a request.
@@ -439,13 +452,18 @@ fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<O
     if member.admin_state != AdminState::Enabled {
         return Some(Out::Disabled);
     }
-    if !member.endpoint.health().is_up()
-        || standing.ejection.as_ref().is_some_and(|ejection| ejection.is_ejected(now))
-    {
+    if is_ill(member, now) {
         return Some(Out::Ill);
     }
     let is_open = standing.breaker.as_ref().is_some_and(|breaker| !breaker.allows(now));
     is_open.then_some(Out::Open)
+}
+
+/// Whether its checks or its answers say that it is not well.
+#[inline]
+fn is_ill(member: &Member, now: Instant) -> bool {
+    let ejection = member.standing.ejection.as_ref();
+    !member.endpoint.health().is_up() || ejection.is_some_and(|it| it.is_ejected(now))
 }
 
 /// What is known of the client, as far as anything of it decides.
@@ -462,6 +480,11 @@ fn know(policy: &Policy, ask: &dyn Ask) -> Known {
     let client = field.zip(sessions.table.as_ref());
     let client = client.map(|(value, table)| (table.client(value), hash::key(value)));
     Known { session, client, clock }
+}
+
+/// The backend that is remembered for the client, if it is known by its header.
+fn remembered(policy: &Policy, known: &Known, now: Instant) -> Option<u64> {
+    policy.sessions.as_ref()?.table.as_ref()?.get(known.client?.0, now)
 }
 
 /// The version for a request, and the only backend of it where the client asks for one.

@@ -13,7 +13,7 @@ use std::{
 use lb_http::Reason;
 use lb_model::{
     config::{AdminState, Backend, Objects, Service, TrafficManagement},
-    value::{BackendName, Weight},
+    value::{BackendName, ServiceName, Weight},
 };
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::{
     choose::{Picked, Scratch},
     counters::{PerWorker, PolicyCounters},
     endpoint::Endpoint,
+    hash,
     limiter::Limiter,
     outlier::Ejection,
     policy::{Policy, Standing, Surroundings},
@@ -375,21 +376,32 @@ impl LocalCluster {
     }
 
     /// Which of the services in its place takes the next request, among those for which `can`
-    /// says so.
-    pub fn next_other(&self, can: impl Fn(usize) -> bool) -> Option<usize> {
-        let weighted: &[(_, Weight)] = &self.cluster.service.weighted;
+    /// says so: for a client that is known by its header the one of its hash, on every proxy.
+    pub fn next_other(&self, client: Option<u64>, can: impl Fn(usize) -> bool) -> Option<usize> {
+        let weighted: &[(ServiceName, Weight)] = &self.cluster.service.weighted;
         let weight = |index: usize| if can(index) { weighted[index].1.get() } else { 0 };
-        self.others.borrow_mut().pick(weight)
+        let Some(client) = client else { return self.others.borrow_mut().pick(weight) };
+        // The other way round, so that a backend of the same name gets no more than its share.
+        let names = weighted.iter().map(|(name, _)| !hash::key(name.as_str().as_bytes()));
+        hash::pick(client, names.enumerate().map(|(index, name)| (index, name, weight(index))))
     }
 
-    /// Whether it has a backend to choose as of now.
-    pub fn is_available(&self, now: Instant) -> bool {
-        let members = self.cluster.members.iter();
-        let mut taking = members.filter(|member| member.share() > 0);
-        taking.any(|member| {
+    /// Whether it has a backend to choose for a request as of now, beside those that had it.
+    pub fn is_available(
+        &self,
+        ask: &dyn Ask,
+        had_it: impl Fn(usize) -> bool,
+        now: Instant,
+    ) -> bool {
+        let pools = self.policy().and_then(|policy| policy.pools(ask));
+        let mut members = self.cluster.members.iter().enumerate();
+        members.any(|(index, member)| {
             let Standing { breaker, ejection, .. } = &member.standing;
-            breaker.as_ref().is_none_or(|breaker| breaker.allows(now))
+            member.share() > 0
+                && pools.is_none_or(|pools| pools.have(&member.standing))
+                && breaker.as_ref().is_none_or(|breaker| breaker.allows(now))
                 && ejection.as_ref().is_none_or(|ejection| !ejection.is_ejected(now))
+                && !had_it(index)
         })
     }
 

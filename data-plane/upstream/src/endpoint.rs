@@ -23,6 +23,7 @@ use crate::{
     counters::{BackendCounts, Counters, PerWorker},
     health::{Health, HealthSummary},
     latency::{Histogram, Latency},
+    policy::Standing,
 };
 
 /// One backend of one service.
@@ -68,6 +69,26 @@ pub struct EndpointStats {
     pub ejected_until: Option<Instant>,
     /// Requests that wait for a place.
     pub waiting: u32,
+}
+
+impl EndpointStats {
+    /// Adds what another cluster around the same endpoint made of it: the worse of two breakers,
+    /// the longer of two ejections.
+    pub fn join(&mut self, standing: &Standing, now: Instant) {
+        if let Some(other) = standing.breaker.as_ref().map(|breaker| breaker.summary(now)) {
+            let opened = other.opened + self.breaker.map_or(0, |breaker| breaker.opened);
+            let rank = |state| match state {
+                breaker::State::Closed => 0,
+                breaker::State::HalfOpen => 1,
+                breaker::State::Open => 2,
+            };
+            let worse = self.breaker.filter(|breaker| rank(breaker.state) >= rank(other.state));
+            self.breaker = Some(breaker::Summary { opened, ..worse.unwrap_or(other) });
+        }
+        let until = standing.ejection.as_ref().and_then(|it| it.summary(now).until);
+        self.ejected_until = self.ejected_until.max(until);
+        self.waiting += standing.limiter.as_ref().map_or(0, |limiter| limiter.waiting());
+    }
 }
 
 impl Endpoint {

@@ -10,6 +10,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::Method;
@@ -17,7 +18,7 @@ use lb_http::{
     Buffer, Fields, Incoming, Part, ReadError, Reason, Source,
     h1::{BodyLength, Limits, Progress, ResponseHead, Status, encode},
 };
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::{io::AsyncWrite, net::TcpStream, time::Instant};
 
 /// What is taken of a response head.
 const HEAD: Limits = Limits { start_line: 16 << 10, fields: 256 << 10, count: 1024 };
@@ -75,6 +76,7 @@ enum Upload {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
+    opened: Instant,
     /// What waits to be written.
     out: Vec<u8>,
     written: usize,
@@ -100,6 +102,7 @@ impl Connection {
     pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
+            opened: Instant::now(),
             out: Vec::new(),
             written: 0,
             upload: Upload::Over,
@@ -114,6 +117,11 @@ impl Connection {
             is_answered: false,
             keeps_alive: true,
         }
+    }
+
+    /// How old it is at `now`.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.opened)
     }
 
     /// Begins an exchange with this request head and a body of `length`.

@@ -35,7 +35,7 @@ pub mod sticky;
 
 pub use ask::Ask;
 pub use attempt::Attempt;
-pub use choose::Picked;
+pub use choose::{Acquaintance, Picked};
 pub use cluster::{Blueprint, Cluster, LocalCluster, Member, MissingBackend};
 pub use counters::{BackendCounts, Counter, Counters, PerWorker, PolicyCounters, PolicyCounts};
 pub use endpoint::{Endpoint, EndpointStats};

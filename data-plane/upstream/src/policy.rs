@@ -10,15 +10,17 @@ use std::{sync::Arc, time::Duration};
 
 use lb_model::{
     config::{
-        CircuitBreaker, OutlierDetection, Service, SessionStickiness, Slot, Strategy,
+        CanaryChoice, CircuitBreaker, OutlierDetection, Service, SessionStickiness, Slot, Strategy,
         TrafficManagement,
     },
     resource::HashKey,
+    rule::HeaderName,
     value::{Label, Percentage},
 };
 use tokio::time::Instant;
 
 use crate::{
+    ask::Ask,
     breaker::{self, Breaker},
     hash, levels,
     limiter::{self, Limiter},
@@ -30,6 +32,9 @@ use crate::{
 
 /// Sessions that are remembered by header, for each service of a proxy.
 const SESSIONS: usize = 100_000;
+
+/// All requests, in millionths.
+const ALL: u32 = 1_000_000;
 
 /// What is the same for all clusters of a proxy.
 #[derive(Debug, Clone)]
@@ -217,7 +222,26 @@ impl Policy {
         self.traffic.blue_green.is_some() || self.traffic.canary.is_some()
     }
 
-    /// Whether an answer with this status is a failure of the backend.
+    /// The parts that a request may be led to, where there are parts.
+    pub(crate) fn pools(&self, ask: &dyn Ask) -> Option<Pools> {
+        let TrafficManagement { blue_green, canary, .. } = &*self.traffic;
+        let field = |name: &HeaderName| ask.field(name.as_str());
+        let slot = blue_green.as_ref().filter(|blue_green| !blue_green.fallback).map(|it| {
+            let header = it.switch_header.as_ref().and_then(field);
+            it.slot(header.map(|text| str::from_utf8(text).unwrap_or_default()), ask.client())
+        });
+        let takes_canary = canary.as_ref().is_some_and(|canary| {
+            let header = canary.split_header.as_ref().and_then(field);
+            match canary.choice(header.and_then(|text| str::from_utf8(text).ok())) {
+                CanaryChoice::Canary | CanaryChoice::Backend(_) => true,
+                CanaryChoice::Stable => false,
+                CanaryChoice::Split => canary.traffic_split.parts_per_million() == ALL,
+            }
+        });
+        self.divides().then_some(Pools { slot, takes_canary })
+    }
+
+    /// Whether an answer with this status is a failure for the breaker of the backend.
     pub(crate) fn is_failure(&self, status: u16) -> bool {
         match &self.traffic.circuit_breaker {
             Some(breaker) => breaker.failure_status.iter().any(|range| range.contains(status)),
@@ -241,6 +265,24 @@ impl Policy {
     /// How often backends are to be compared with each other, if they are.
     pub fn sweep_interval(&self) -> Option<Duration> {
         self.outliers.as_ref().map(|outliers| outliers.settings().interval)
+    }
+}
+
+/// The parts of a cluster that a request may be led to. Whoever gets a share of requests only
+/// does not count: it cannot be relied on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pools {
+    /// The only slot, if there is only one.
+    slot: Option<Slot>,
+    takes_canary: bool,
+}
+
+impl Pools {
+    pub(crate) fn have(self, standing: &Standing) -> bool {
+        if standing.is_canary {
+            return self.takes_canary;
+        }
+        self.slot.is_none() || standing.slot == self.slot
     }
 }
 

@@ -187,18 +187,23 @@ impl LocalEndpoint {
 
     /// Takes back a connection after its exchange, at `now`; one that cannot be used again is closed.
     pub fn give_back(&self, mut connection: Box<Connection>, now: Instant) {
-        let mut idle = self.idle.borrow_mut();
-        if connection.is_reusable() && idle.len() < self.policy.get().max_idle as usize {
+        let (mut idle, policy) = (self.idle.borrow_mut(), self.policy.get());
+        if connection.is_reusable()
+            && idle.len() < policy.max_idle as usize
+            && !is_old(&connection, policy, now)
+        {
             connection.shrink();
             idle.push(Idle { connection, since: now });
         }
     }
 
-    /// Closes what has been idle for too long, and what its backend has closed.
+    /// Closes what has been idle for too long or is too old, and what its backend has closed.
     pub fn sweep(&self, now: Instant) {
-        let limit = self.policy.get().idle_timeout.limit();
+        let policy = self.policy.get();
+        let limit = policy.idle_timeout.limit();
         self.idle.borrow_mut().retain(|idle| {
             limit.is_none_or(|limit| now.saturating_duration_since(idle.since) < limit)
+                && !is_old(&idle.connection, policy, now)
                 && idle.connection.is_quiet()
         });
     }
@@ -211,13 +216,14 @@ impl LocalEndpoint {
     fn take_idle(&self, now: Instant) -> Option<Box<Connection>> {
         loop {
             let Idle { connection, since } = self.idle.borrow_mut().pop()?;
-            let limit = self.policy.get().idle_timeout.limit();
+            let policy = self.policy.get();
+            let limit = policy.idle_timeout.limit();
             if limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {
                 // The newest is too old: so are the rest.
                 self.idle.borrow_mut().clear();
                 return None;
             }
-            if connection.is_quiet() {
+            if connection.is_quiet() && !is_old(&connection, policy, now) {
                 return Some(connection);
             }
         }
@@ -251,6 +257,11 @@ impl LocalEndpoint {
         }
         error
     }
+}
+
+/// Whether a connection has served for as long as it may.
+fn is_old(connection: &Connection, policy: PoolPolicy, now: Instant) -> bool {
+    policy.max_lifetime.limit().is_some_and(|limit| connection.age(now) >= limit)
 }
 
 /// Drives both directions until the response head is there.

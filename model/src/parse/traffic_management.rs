@@ -111,7 +111,8 @@ impl Faults<'_> {
         };
         let blue = slot("blue_backends", written.blue_backends.as_ref());
         let green = slot("green_backends", written.green_backends.as_ref());
-        let in_blue: HashSet<_> = blue.iter().flatten().collect();
+        let in_blue = written.blue_backends.iter().flatten();
+        let in_blue: HashSet<_> = in_blue.map(|listed| &listed.value).collect();
         for listed in written.green_backends.iter().flatten() {
             if in_blue.contains(&listed.value) {
                 self.within("green_backends", |faults| {

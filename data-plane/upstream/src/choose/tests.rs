@@ -134,7 +134,9 @@ fn value(cookie: &[u8]) -> Vec<u8> {
 }
 
 fn head(status: u16) -> ResponseHead {
-    ResponseHead { status: StatusCode::from_u16(status).unwrap(), ..ResponseHead::default() }
+    let mut head = ResponseHead::default();
+    head.status = StatusCode::from_u16(status).unwrap();
+    head
 }
 
 #[test]

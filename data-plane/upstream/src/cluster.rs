@@ -69,6 +69,17 @@ impl Member {
         if takes { self.weight } else { 0 }
     }
 
+    /// Closes its circuit breaker, as an operator asks, and counts that. Says whether it was not
+    /// closed; it has none, or was, where nothing changed.
+    pub fn reset_breaker(&self, now: Instant) -> bool {
+        let breaker = self.standing.breaker.as_ref();
+        let was_reset = breaker.is_some_and(|breaker| breaker.reset(now).is_some());
+        if was_reset {
+            self.endpoint.breaker_was_reset();
+        }
+        was_reset
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         self.weight == other.weight
             && self.admin_state == other.admin_state

@@ -25,6 +25,7 @@ use crate::{
     choose::{Picked, Scratch},
     counters::{PerWorker, PolicyCounters},
     endpoint::Endpoint,
+    levels,
     limiter::Limiter,
     outlier::Ejection,
     policy::{Policy, Standing, Surroundings},
@@ -130,9 +131,8 @@ impl Cluster {
             let backend = backends.get(id).ok_or_else(|| MissingBackend(id.clone()))?;
             found.push((id, backend));
         }
-        let has_levels = found.iter().any(|(_, backend)| {
-            backend.priority > 0 || (around.zone.is_some() && backend.zone.is_some())
-        });
+        let all = found.iter().map(|(_, backend)| &***backend);
+        let has_levels = levels::Settings::are_needed(all, around.zone.is_some());
         let before = previous.and_then(|previous| previous.policy.as_ref());
         let policy = Policy::build(name, service, traffic, has_levels, around, before);
         let decides = policy.is_some()

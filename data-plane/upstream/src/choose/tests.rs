@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use lb_model::{
-    config::{Backend, CircuitBreaker, Objects, Service, SessionStickiness, TrafficManagement},
+    config::{
+        Backend, CanarySticky, CircuitBreaker, Objects, Service, SessionStickiness,
+        TrafficManagement,
+    },
     value::{BackendName, BackendUrl, CookieName, Duration, Percentage, Weight},
 };
 use proptest::prelude::*;

@@ -6,6 +6,7 @@
 
 mod fleet;
 pub mod totals;
+mod views;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,6 +40,7 @@ struct Latest {
     sequence: u64,
     at: Timestamp,
     open_connections: u64,
+    zone: Option<String>,
     backends: BTreeMap<Place, Measured>,
 }
 
@@ -125,6 +127,7 @@ impl Reports {
             sequence: batch.sequence,
             at: now,
             open_connections: batch.open_connections,
+            zone: Some(batch.zone).filter(|zone| !zone.is_empty()).map(clip),
             backends,
         };
         proxies.insert(batch.proxy, latest);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use lb_model::value::Label;
 use lb_proto::v1::{
     BackendHealth, BackendReport, BreakerReport, BreakerState, ReportBatch, RouteReport,
     ServiceReport, telemetry_client::TelemetryClient,
@@ -37,6 +38,8 @@ pub struct Reporter {
     pub proxy: String,
     /// Which run of it.
     pub instance: String,
+    /// Where it stands.
+    pub zone: Option<Label>,
     /// What is reported.
     pub runtime: RuntimeHandle,
     /// Changes of health, which are told at once.
@@ -125,6 +128,7 @@ impl Reporter {
             open_connections: listeners.iter().map(|listener| listener.open).sum(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             services: services.into_iter().map(service).collect(),
+            zone: self.zone.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..ReportBatch::default()
         }
     }

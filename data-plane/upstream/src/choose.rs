@@ -507,4 +507,6 @@ const fn other(slot: Slot) -> Slot {
 }
 
 #[cfg(test)]
+mod explained;
+#[cfg(test)]
 mod tests;

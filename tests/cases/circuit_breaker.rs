@@ -126,8 +126,12 @@ async fn an_operator_sees_and_closes_it_on_every_proxy() {
     let backends = cluster.control_plane().get("/api/v1/backends?q=web0").await;
     assert_eq!(backends["backends"][0]["circuit"], "open", "{backends}");
 
-    bad.behave(Behaviour::Echo);
     let server = cluster.control_plane().url();
+    let doctor = lbctl(&server, &["doctor"]).await;
+    let warning = "! circuits";
+    assert!(doctor.stdout.contains(warning), "{doctor:?}");
+    assert!(doctor.stdout.contains("open, so that it gets no request: default/web0"), "{doctor:?}");
+    bad.behave(Behaviour::Echo);
     let listed = lbctl(&server, &["cb", "--state", "open"]).await;
     assert!(listed.stdout.contains("web0") && listed.stdout.contains("2/2"), "{listed:?}");
     let reset = lbctl(&server, &["circuit-breakers", "reset", "web0"]).await;

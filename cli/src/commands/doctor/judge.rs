@@ -1,8 +1,10 @@
 //! What the facts mean, and what to do about them. Pure.
 
+mod deployments;
+
 use lb_model::{
     Version,
-    api::{OverrideView, ProxyView, SyncState},
+    api::{BackendView, CircuitState, OverrideView, ProxyView, SyncState},
     config::AdminState,
 };
 
@@ -64,6 +66,8 @@ pub(super) fn all(facts: &Facts) -> Vec<Check> {
         control_plane(facts, fleet, &mut checks);
         proxies(fleet, &mut checks);
         backends(fleet, &mut checks);
+        kept_away(fleet, &mut checks);
+        deployments::deployments((fleet, facts.now), &mut checks);
         certificates(facts, fleet, &mut checks);
         overrides(fleet, &mut checks);
     } else {
@@ -263,7 +267,7 @@ fn backends(fleet: &Fleet, checks: &mut Vec<Check>) {
     let is_in = |state| state == AdminState::Enabled;
     let down = all.iter().filter(|one| is_in(one.admin_state) && one.health == "down");
     let mixed = all.iter().filter(|one| is_in(one.admin_state) && one.health == "mixed");
-    let names = |each: &mut dyn Iterator<Item = &lb_model::api::BackendView>| {
+    let names = |each: &mut dyn Iterator<Item = &BackendView>| {
         let mut names: Vec<_> = each
             .map(|one| match &one.last_error {
                 Some(why) => format!("{}/{} ({why})", one.service, one.id),
@@ -310,6 +314,44 @@ fn backends(fleet: &Fleet, checks: &mut Vec<Check>) {
                 blind.join(", ")
             ),
             "write `health_check: { path: /healthz }`, for all services or one",
+        );
+    }
+}
+
+/// What keeps requests from backends although they are up.
+fn kept_away(fleet: &Fleet, checks: &mut Vec<Check>) {
+    let mut group = Group("backends", checks);
+    let all = &fleet.backends.backends;
+    if all.is_empty() {
+        return;
+    }
+    let name = |one: &BackendView| format!("{}/{}", one.service, one.id);
+    let circuits = all.iter().filter(|one| one.circuit.is_some()).count();
+    let open: Vec<_> =
+        all.iter().filter(|one| one.circuit == Some(CircuitState::Open)).map(name).collect();
+    match open.as_slice() {
+        [] if circuits == 0 => group.well("circuits", "no backend has a breaker"),
+        [] => group.well("circuits", format!("none of {} is open", plural(circuits, "breaker"))),
+        open => group.warn(
+            "circuits",
+            format!("open, so that it gets no request: {}", open.join(", ")),
+            "lbctl circuit-breakers --state open -o wide says where and since when; mend the \
+             backend, which is tried again by itself, or at once with: lbctl circuit-breakers \
+             reset ID",
+        ),
+    }
+    let ejected = all.iter().filter(|one| one.ejected_on > 0);
+    let ejected: Vec<_> = ejected
+        .map(|one| format!("{} on {} of {} proxies", name(one), one.ejected_on, one.reported_by))
+        .collect();
+    if ejected.is_empty() {
+        group.well("ejected", "none is out for its answers");
+    } else {
+        group.warn(
+            "ejected",
+            format!("answers worse than the others: {}", ejected.join(", ")),
+            "look at its log; it is taken back by itself, and kept away until then with: lbctl \
+             backends disable ID",
         );
     }
 }

@@ -23,6 +23,9 @@ const SKEW_SECONDS: u64 = 5;
 /// A proxy needs two files for a request on its way; with fewer it is easily stopped.
 const OPEN_FILES: u64 = 4_096;
 
+/// For how long after it a proxy that refused requests for overload is thought to go on.
+const SHED_SECONDS: i64 = 60;
+
 /// Collects checks of one group.
 struct Group<'a>(&'static str, &'a mut Vec<Check>);
 
@@ -64,7 +67,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Check> {
     client(facts, &mut checks);
     if let Some(Ok(fleet)) = &facts.fleet {
         control_plane(facts, fleet, &mut checks);
-        proxies(fleet, &mut checks);
+        proxies(facts, fleet, &mut checks);
         backends(fleet, &mut checks);
         kept_away(fleet, &mut checks);
         deployments::deployments((fleet, facts.now), &mut checks);
@@ -201,7 +204,7 @@ fn skew(group: &mut Group<'_>, name: &str, each: &[(&str, &str)]) {
     }
 }
 
-fn proxies(fleet: &Fleet, checks: &mut Vec<Check>) {
+fn proxies(facts: &Facts, fleet: &Fleet, checks: &mut Vec<Check>) {
     let mut group = Group("proxies", checks);
     let all = &fleet.proxies.proxies;
     if all.is_empty() {
@@ -244,6 +247,19 @@ fn proxies(fleet: &Fleet, checks: &mut Vec<Check>) {
             "persisted",
             format!("the disk refused the version: {}", lost.join(", ")),
             "free space and correct permissions of their data directories",
+        ),
+    }
+    let sheds = |proxy: &&ProxyView| {
+        let at = proxy.shed_at.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        at.is_some_and(|at| facts.now.duration_since(at).as_secs() < SHED_SECONDS)
+    };
+    match ids(&sheds).as_slice() {
+        [] => group.well("overload", "none refused requests of late"),
+        shedding => group.warn(
+            "overload",
+            format!("refuse requests with 503 to answer the rest in time: {}", shedding.join(", ")),
+            "add proxies or give them more processors; `overload` in the configuration has the \
+             limits, max_delay and max_memory",
         ),
     }
     let mut versions: Vec<_> = vec![("control plane", fleet.health.software_version.as_str())];

@@ -71,13 +71,14 @@ fn a_fleet_that_is_well_has_nothing_to_mend() {
 
 #[test]
 fn each_thing_that_is_wrong_is_found() {
-    let cases: [(&str, Value, &str); 14] = [
+    let cases: [(&str, Value, &str); 15] = [
         ("/health/components/access", json!("open"), "control plane/access Warning"),
         ("/health/components/store", json!("97% full"), "control plane/store Failed"),
         ("/health/status", json!("unhealthy"), "control plane/health Failed"),
         ("/proxies/0/state", json!("disconnected"), "proxies/connected Warning"),
         ("/proxies/0/state", json!("rejected"), "proxies/in sync Failed"),
         ("/proxies/0/persisted", json!(false), "proxies/persisted Failed"),
+        ("/proxies/0/shed_at", json!("2026-03-01T11:59:30Z"), "proxies/overload Warning"),
         ("/proxies/0/software_version", json!("9.0.0"), "proxies/software Failed"),
         ("/backends/0/health", json!("down"), "backends/up Failed"),
         ("/backends/0/health", json!("mixed"), "backends/up Warning"),
@@ -111,6 +112,12 @@ fn a_backend_that_is_out_on_purpose_is_no_fault() {
         all["backends"][0]["health"] = json!("down");
         all["backends"][0]["admin_state"] = json!("disabled");
     });
+    assert_eq!(odd(&facts(fleet)), Vec::<String>::new());
+}
+
+#[test]
+fn an_overload_of_long_ago_is_over() {
+    let fleet = fleet(|all| all["proxies"][0]["shed_at"] = json!("2026-03-01T11:58:30Z"));
     assert_eq!(odd(&facts(fleet)), Vec::<String>::new());
 }
 

@@ -6,6 +6,7 @@
 
 mod fleet;
 pub mod totals;
+mod views;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -39,6 +40,9 @@ struct Latest {
     sequence: u64,
     at: Timestamp,
     open_connections: u64,
+    /// Requests refused for overload until now, and when more of them were told last.
+    shed: (u64, Option<Timestamp>),
+    zone: Option<String>,
     backends: BTreeMap<Place, Measured>,
 }
 
@@ -102,6 +106,7 @@ impl Reports {
         }
         let before = proxies.remove(&batch.proxy);
         let began = began(before.as_ref().map(|before| before.at), batch.uptime_ms, now);
+        let shed = shed(before.as_ref(), &batch, (began, now));
         let mut before = before
             .filter(|before| before.instance == batch.instance)
             .map(|before| before.backends)
@@ -125,6 +130,8 @@ impl Reports {
             sequence: batch.sequence,
             at: now,
             open_connections: batch.open_connections,
+            shed,
+            zone: Some(batch.zone).filter(|zone| !zone.is_empty()).map(clip),
             backends,
         };
         proxies.insert(batch.proxy, latest);
@@ -136,10 +143,31 @@ impl Reports {
         self.lock().arms.get(service).copied().unwrap_or_default()
     }
 
+    /// When a proxy last told that it refused requests for overload.
+    pub fn shed_at(&self, proxy: &str) -> Option<Timestamp> {
+        self.lock().proxies.get(proxy).and_then(|latest| latest.shed.1)
+    }
+
     /// Open client connections of a proxy, as last reported.
     pub fn open_connections(&self, proxy: &str) -> u64 {
         self.lock().proxies.get(proxy).map_or(0, |latest| latest.open_connections)
     }
+}
+
+/// How many requests a run of a proxy refused for overload, and when it last told of more. What
+/// it had refused before the first word of it counts if it `began` lately.
+fn shed(
+    before: Option<&Latest>,
+    batch: &ReportBatch,
+    (began, now): (Option<Timestamp>, Timestamp),
+) -> (u64, Option<Timestamp>) {
+    let shed = batch.overload_shed;
+    let known = match before.filter(|before| before.instance == batch.instance) {
+        Some(before) => before.shed,
+        None if began.is_some() => (0, None),
+        None => (shed, None),
+    };
+    if shed > known.0 { (shed, Some(now)) } else { (shed, known.1) }
 }
 
 impl Latest {
@@ -280,6 +308,23 @@ mod tests {
         ] {
             assert_eq!(began(reported, uptime, at(100)), expected, "{reported:?} {uptime}");
         }
+    }
+
+    #[test]
+    fn only_what_a_proxy_refused_of_late_is_overload() {
+        let reports = Reports::default();
+        let say = |instance, sequence, overload_shed, second| {
+            let batch = batch(("p", instance), sequence, vec![]);
+            reports.take(ReportBatch { overload_shed, ..batch }, at(second));
+            reports.shed_at("p")
+        };
+        assert_eq!(say("1", 1, 500, 1), None, "nobody knows when that was");
+        assert_eq!(say("1", 2, 500, 2), None);
+        assert_eq!(say("1", 3, 501, 3), Some(at(3)));
+        assert_eq!(say("1", 4, 501, 4), Some(at(3)));
+        assert_eq!(say("2", 1, 0, 5), None, "another run counts from nothing");
+        assert_eq!(say("3", 1, 7, 6), Some(at(6)));
+        assert_eq!(reports.shed_at("q"), None);
     }
 
     #[test]

@@ -128,6 +128,7 @@ async fn serve(settings: Settings, log: Arc<LogLevel>) -> anyhow::Result<()> {
         reporter: Arc::new(Reporter {
             proxy,
             instance,
+            zone: settings.zone.clone(),
             runtime: handle,
             changes: tokio::sync::Mutex::new(changes),
             started: Instant::now(),

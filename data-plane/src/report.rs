@@ -9,6 +9,8 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use lb_http::Reason;
+use lb_model::value::Label;
 use lb_proto::v1::{
     BackendHealth, BackendReport, BreakerReport, BreakerState, ReportBatch, RouteReport,
     ServiceReport, telemetry_client::TelemetryClient,
@@ -37,6 +39,8 @@ pub struct Reporter {
     pub proxy: String,
     /// Which run of it.
     pub instance: String,
+    /// Where it stands.
+    pub zone: Option<Label>,
     /// What is reported.
     pub runtime: RuntimeHandle,
     /// Changes of health, which are told at once.
@@ -81,7 +85,9 @@ impl Reporter {
     }
 
     fn batch(&self) -> ReportBatch {
-        let RuntimeStats { routes, backends, listeners, services, .. } = self.runtime.stats();
+        let RuntimeStats { routes, backends, listeners, services, reasons, .. } =
+            self.runtime.stats();
+        let shed = reasons.iter().filter(|(reason, _)| *reason == Reason::OverloadShed);
         let clock = Clock::now();
         let backends = backends.into_iter().map(|backend| {
             let counts = backend.counts;
@@ -125,6 +131,8 @@ impl Reporter {
             open_connections: listeners.iter().map(|listener| listener.open).sum(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             services: services.into_iter().map(service).collect(),
+            overload_shed: shed.map(|(_, count)| count).sum(),
+            zone: self.zone.as_ref().map(ToString::to_string).unwrap_or_default(),
             ..ReportBatch::default()
         }
     }

@@ -272,8 +272,12 @@ async fn an_operator_sees_and_closes_it_on_every_proxy() {
     let backends = cluster.control_plane().get("/api/v1/backends?q=web0").await;
     assert_eq!(backends["backends"][0]["circuit"], "open", "{backends}");
 
-    bad.behave(Behaviour::Echo);
     let server = cluster.control_plane().url();
+    let doctor = lbctl(&server, &["doctor"]).await;
+    let warning = "! circuits";
+    assert!(doctor.stdout.contains(warning), "{doctor:?}");
+    assert!(doctor.stdout.contains("open, so that it gets no request: default/web0"), "{doctor:?}");
+    bad.behave(Behaviour::Echo);
     let listed = lbctl(&server, &["cb", "--state", "open"]).await;
     assert!(listed.stdout.contains("web0") && listed.stdout.contains("2/2"), "{listed:?}");
     let wrong = lbctl(&server, &["circuit-breakers", "--state", "up"]).await;
@@ -289,6 +293,14 @@ async fn an_operator_sees_and_closes_it_on_every_proxy() {
         assert_eq!(connection.get("a", "/").await.unwrap().status, 200);
     }
     let again = cluster.control_plane().post("/api/v1/circuit-breakers/web0/reset").await;
+    for proxy in 0..2 {
+        let labels = "backend=\"web0\",service=\"default\"";
+        let name = "lb_circuit_breaker_transitions_total";
+        let changes = cluster.proxy(proxy).metric(name, labels).await;
+        assert_eq!(changes, 2, "it opened and was closed, and the second time it was closed");
+        let said = cluster.proxy(proxy).process().said();
+        assert!(said.contains("circuit breaker closed by an operator"), "{said}");
+    }
     assert_eq!((&again["closed"], &again["acked"]), (&0.into(), &2.into()), "{again}");
     let audit = cluster.control_plane().get("/api/v1/audit?limit=1").await;
     assert_eq!(audit["entries"][0]["object"], "web0", "{audit}");

@@ -116,6 +116,8 @@ async fn a_slot_without_a_healthy_backend_is_refused_unless_forced() {
     })
     .await;
     let server = cluster.control_plane().url();
+    let doctor = lbctl(&server, &["doctor", "-o", "json"]).await;
+    assert_eq!(verdict(&doctor.json(), "idle slot"), "warning", "{doctor:?}");
     let refused = lbctl(&server, &["bg", "switch", "green"]).await;
     assert_eq!(refused.code, 7, "{refused:?}");
     assert!(refused.stderr.contains("none of the 1 backends"), "{refused:?}");
@@ -131,6 +133,17 @@ async fn a_slot_without_a_healthy_backend_is_refused_unless_forced() {
     let forced = lbctl(&server, &["bg", "switch", "green", "shop", "--force", "--wait"]).await;
     assert_eq!(forced.code, 0, "{forced:?}");
     assert_eq!(blue_green(&mut cluster).await.services[0].active, "green");
+    let doctor = lbctl(&server, &["doctor", "-o", "json"]).await;
+    assert_eq!(verdict(&doctor.json(), "active slot"), "failed", "{doctor:?}");
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+}
+
+/// What the doctor says of a check about deployments.
+fn verdict(report: &Value, name: &str) -> String {
+    let checks = report["checks"].as_array().unwrap();
+    let is_it = |check: &&Value| check["group"] == "deployments" && check["name"] == name;
+    let found = checks.iter().find(is_it).map(|check| check["verdict"].as_str().unwrap());
+    found.unwrap_or("none").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,6 +22,7 @@ mod crash;
 mod delta_equals_full;
 mod deployments;
 mod examples;
+mod explain;
 mod failing_disk;
 mod first_request;
 mod fleet;

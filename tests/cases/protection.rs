@@ -9,6 +9,8 @@ use lb_tests::{
     eventually::{eventually, within},
 };
 
+use crate::lbctl::lbctl;
+
 async fn open(cluster: &Cluster) -> Connection {
     Connection::open(cluster.web(0).await).await.unwrap()
 }
@@ -123,6 +125,13 @@ async fn a_proxy_that_is_late_refuses_a_part_and_goes_on_when_it_is_not() {
     })
     .await;
     assert_eq!(refused.problem(), (503, "overload_shed".to_owned()));
+    let server = cluster.control_plane().url();
+    eventually("the doctor warns of it", async || {
+        let doctor = lbctl(&server, &["doctor"]).await;
+        let warns = doctor.stdout.contains("in time: proxy-0");
+        if warns { Ok(()) } else { Err(format!("{doctor:?}")) }
+    })
+    .await;
     cluster.apply(&document("1h")).await;
     eventually("it answers everything", async || {
         for _ in 0..20 {

@@ -28,7 +28,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ),
     ("lb-http", &["lb-telemetry"]),
     ("lb-routing", &["lb-model"]),
-    ("lb-upstream", &["lb-model", "lb-http", "lb-telemetry"]),
+    ("lb-upstream", &["lb-model", "lb-http", "lb-routing", "lb-telemetry"]),
     (
         "lb-data-plane",
         &["lb-http", "lb-model", "lb-proto", "lb-routing", "lb-telemetry", "lb-upstream"],

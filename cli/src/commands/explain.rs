@@ -4,7 +4,10 @@ use std::io;
 
 use lb_model::{
     Version,
-    api::{Candidate, Decision, EntryPointExplanation, ExplainRequest, Explanation, RouteVerdict},
+    api::{
+        Candidate, Choice, Decision, EntryPointExplanation, ExplainRequest, Explanation,
+        RouteVerdict,
+    },
 };
 use lb_routing::explain::{Unexplainable, explain};
 
@@ -124,7 +127,7 @@ fn verdict(route: &RouteVerdict, is_later: bool, paint: &Paint<'_>) -> String {
 }
 
 fn decided(decision: &Decision, paint: &Paint<'_>) -> String {
-    let Decision { steps, service, strategy, timeouts, backends, .. } = decision;
+    let Decision { steps, service, strategy, timeouts, backends, choices, .. } = decision;
     let mut text = String::new();
     for (index, step) in steps.iter().enumerate() {
         let what = step.decision.as_deref().unwrap_or("decided at run time");
@@ -143,7 +146,32 @@ fn decided(decision: &Decision, paint: &Paint<'_>) -> String {
         let why = why.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
         text += &format!("    {} {id}  {url}  weight {weight}{of}{why}\n", paint.with(color, sign));
     }
+    for choice in choices {
+        text += &format!("  {}\n", chosen(choice, paint));
+    }
     text
+}
+
+/// The most proxies that are named; more are counted.
+const MOST_NAMES: usize = 5;
+
+fn chosen(choice: &Choice, paint: &Paint<'_>) -> String {
+    let Choice { by, backend, service, detail, proxies } = choice;
+    let of = service.as_ref().map(|service| format!(" of {service}")).unwrap_or_default();
+    let who = match backend {
+        Some(backend) => paint.with(GREEN, &format!("→ {backend}{of}")),
+        None if by == "nobody" => paint.with(RED, &format!("→ nobody{of}")),
+        None => format!("→ decided at run time{of}, by {by}"),
+    };
+    let on = match proxies.as_slice() {
+        [] => String::new(),
+        few if few.len() <= MOST_NAMES => format!(" on {}", few.join(", ")),
+        many => {
+            let rest = many.len() - MOST_NAMES;
+            format!(" on {} and {rest} more", many[..MOST_NAMES].join(", "))
+        }
+    };
+    format!("{who}{on}: {detail}")
 }
 
 #[cfg(test)]
@@ -177,8 +205,25 @@ mod tests {
              service s: round_robin; time-outs connect 5s, response_header 30s, idle 1m, total 0s\n  \
              1 of 2 backends may be chosen\n    \
              ✓ a  http://a:1  weight 1\n    \
-             ✗ b  http://b:1  weight 0  its weight is 0\n"
+             ✗ b  http://b:1  weight 0  its weight is 0\n  \
+             → a: no other may be chosen\n"
         );
         assert!(draw(&explanation, true, &output(&[])).contains("would hold, but was not asked"));
+    }
+
+    #[test]
+    fn who_gets_it_is_said_with_the_proxies_that_differ() {
+        let (quiet, one) = (output(&[]), |by: &str, backend: Option<&str>, proxies: &[&str]| {
+            let proxies = proxies.iter().map(ToString::to_string).collect();
+            let (by, backend) = (by.to_owned(), backend.map(str::to_owned));
+            Choice { by, backend, service: None, detail: "so it is".into(), proxies }
+        });
+        let said = |choice: &Choice| chosen(choice, &Paint(&quiet));
+        assert_eq!(said(&one("hash", Some("a"), &["p", "q"])), "→ a on p, q: so it is");
+        let many = one("hash", Some("a"), &["p", "q", "r", "s", "t", "u", "v"]);
+        assert_eq!(said(&many), "→ a on p, q, r, s, t and 2 more: so it is");
+        assert_eq!(said(&one("p2c", None, &[])), "→ decided at run time, by p2c: so it is");
+        let other = Choice { service: Some("spare".into()), ..one("nobody", None, &[]) };
+        assert_eq!(said(&other), "→ nobody of spare: so it is");
     }
 }

@@ -12,27 +12,34 @@ use lb_model::{
     Config, Version,
     api::{CircuitState, ExplainRequest, Explanation},
 };
-use lb_routing::explain::{KeptAway, Live, Unexplainable, explain};
+use lb_routing::explain::{KeptAway, Live, Unexplainable, View, explain};
 
 use super::{Admin, Shared, error::ApiError, versions::bundle_of};
 use crate::decisions::Decisions;
 
-/// What the fleet reports, by service and backend: up on, reported by, last error; and what keeps
-/// requests away.
-struct Reported(HashMap<(String, String), (Health, KeptAway)>);
+/// What the fleet reports.
+struct Reported {
+    admin: Shared,
+    /// By service and backend: up on, reported by, last error; and what keeps requests away.
+    backends: HashMap<(String, String), (Health, KeptAway)>,
+}
 
 type Health = (usize, usize, Option<String>);
 
 impl Live for Reported {
     fn health(&self, service: &str, backend: &str) -> Option<(usize, usize, Option<String>)> {
         let key = (service.to_owned(), backend.to_owned());
-        let (health, _) = self.0.get(&key)?;
+        let (health, _) = self.backends.get(&key)?;
         (health.1 > 0).then(|| health.clone())
     }
 
     fn kept_away(&self, service: &str, backend: &str) -> KeptAway {
         let key = (service.to_owned(), backend.to_owned());
-        self.0.get(&key).map(|(_, away)| *away).unwrap_or_default()
+        self.backends.get(&key).map(|(_, away)| *away).unwrap_or_default()
+    }
+
+    fn views(&self, service: &str, backends: &[&str]) -> Vec<View> {
+        self.admin.reports.views(service, backends, Timestamp::now())
     }
 }
 
@@ -96,7 +103,7 @@ async fn older(admin: &Admin, version: Version) -> Result<Config, ApiError> {
     Ok(config)
 }
 
-fn reported(admin: &Admin, config: &Config) -> Reported {
+fn reported(admin: &Shared, config: &Config) -> Reported {
     let views = admin.reports.backends(config, Timestamp::now());
     let of = |view: lb_model::api::BackendView| {
         let away = KeptAway {
@@ -106,5 +113,5 @@ fn reported(admin: &Admin, config: &Config) -> Reported {
         };
         ((view.service, view.id), ((view.up_on, view.reported_by, view.last_error), away))
     };
-    Reported(views.into_iter().map(of).collect())
+    Reported { admin: Arc::clone(admin), backends: views.into_iter().map(of).collect() }
 }

@@ -32,6 +32,7 @@ pub(super) async fn proxies(State(admin): State<Shared>) -> Result<Json<ProxyLis
     let mut proxies = admin.registry.view(version);
     for proxy in &mut proxies {
         proxy.open_connections = admin.reports.open_connections(&proxy.id);
+        proxy.shed_at = admin.reports.shed_at(&proxy.id).map(|at| at.to_string());
     }
     Ok(Json(ProxyList { version, proxies }))
 }

@@ -352,6 +352,7 @@ impl Registry {
                 propagation_ms: entry.propagation_ms,
                 persisted: entry.persisted,
                 open_connections: 0,
+                shed_at: None,
             }
         };
         self.lock().iter().map(view).collect()

@@ -4,24 +4,24 @@
 //! Pure, like the rest of the crate: whoever asks brings the configuration and, where a fleet
 //! runs, what it reports.
 
+mod choice;
+mod pool;
+mod request;
 mod steps;
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::Method;
 use lb_model::{
     Config,
     api::{
-        Candidate, Decision, EntryPointExplanation, ExplainRequest, Explanation, RouteVerdict,
-        SeenRequest,
+        Candidate, Choice, Decision, EntryPointExplanation, ExplainRequest, Explanation,
+        RouteVerdict, SeenRequest,
     },
     config::{AdminState, Backend, EntryPoint, Route, Service},
     value::{BackendName, EntryPointName, RouteName, ServiceName},
 };
 
-use self::steps::Followed;
+use self::{request::Request, steps::Followed};
 use crate::{
-    path,
     request::RequestHead,
     table::{RouteEntry, RouteTable},
 };
@@ -41,6 +41,35 @@ pub trait Live {
 
     /// What keeps requests from it although it is up.
     fn kept_away(&self, service: &str, backend: &str) -> KeptAway;
+
+    /// How the proxies that report a service see these backends of it, in this order: each
+    /// different view once.
+    fn views(&self, service: &str, backends: &[&str]) -> Vec<View>;
+}
+
+/// How some proxies see the backends of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct View {
+    /// Where these proxies stand.
+    pub zone: Option<String>,
+    /// Each backend, in the order in which they were named.
+    pub sights: Vec<Sight>,
+    /// Who sees them so, by id.
+    pub proxies: Vec<String>,
+}
+
+/// Whether a proxy lets requests go to a backend, apart from what operators decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Sight {
+    /// It does, or nobody says otherwise.
+    #[default]
+    Well,
+    /// Its check fails.
+    Down,
+    /// It is out because it answers worse than others.
+    Ejected,
+    /// Its circuit breaker is open.
+    Open,
 }
 
 /// What keeps requests from a backend on some proxies.
@@ -65,6 +94,10 @@ impl Live for NotRunning {
 
     fn kept_away(&self, _: &str, _: &str) -> KeptAway {
         KeptAway::default()
+    }
+
+    fn views(&self, _: &str, _: &[&str]) -> Vec<View> {
+        Vec::new()
     }
 }
 
@@ -96,79 +129,6 @@ pub fn explain(
         },
         entry_points,
     })
-}
-
-/// A request in the form that rules see.
-struct Request {
-    method: Method,
-    host: String,
-    port: Option<u16>,
-    is_tls: Option<bool>,
-    path: String,
-    query: Option<String>,
-    headers: HeaderMap,
-    client: IpAddr,
-    /// A path that the proxy would refuse.
-    is_refused: bool,
-}
-
-impl Request {
-    fn read(asked: &ExplainRequest) -> Result<Self, Unexplainable> {
-        let wrong = |what: String| Unexplainable(what);
-        let method = asked.method.as_deref().unwrap_or("GET");
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| wrong(format!("`{method}` is not a method; write GET, POST, ...")))?;
-        let text = &asked.url;
-        let not_url = || {
-            let what = format!("`{text}` is not a URL; write http://shop.example.com/cart?x=1");
-            wrong(what)
-        };
-        // Without a scheme it is a host and what follows, or a path of any host.
-        let uri: Uri = match (text.starts_with('/'), text.contains("://")) {
-            (false, false) => {
-                format!("//{text}").parse().or_else(|_| format!("http://{text}").parse())
-            }
-            _ => text.parse(),
-        }
-        .map_err(|_| not_url())?;
-        let is_tls = match uri.scheme_str().filter(|_| text.contains("://")) {
-            None => None,
-            Some("http") => Some(false),
-            Some("https") => Some(true),
-            Some(_) => return Err(not_url()),
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in &asked.headers {
-            let field = HeaderName::from_bytes(name.as_bytes());
-            let value = HeaderValue::from_str(value);
-            let (Ok(field), Ok(value)) = (field, value) else {
-                let what = format!("`{name}` is not a header field; write 'Name: value'");
-                return Err(wrong(what));
-            };
-            headers.append(field, value);
-        }
-        let field = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let authority = field.or_else(|| uri.authority().map(http::uri::Authority::as_str));
-        let host = authority.unwrap_or_default();
-        let host = match (host.strip_prefix('['), host.rsplit_once(':')) {
-            (Some(_), _) => host.split_inclusive(']').next().unwrap_or(host),
-            (None, Some((host, _))) => host,
-            (None, None) => host,
-        };
-        let given = if uri.path().is_empty() { "/" } else { uri.path() };
-        let resolved = path::resolve(given);
-        Ok(Self {
-            method,
-            host: host.to_owned(),
-            port: uri.port_u16(),
-            is_tls,
-            is_refused: resolved.is_err(),
-            path: resolved.map_or_else(|_| given.to_owned(), std::borrow::Cow::into_owned),
-            query: uri.query().map(str::to_owned),
-            headers,
-            client: asked.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        })
-    }
 }
 
 /// The entry points where a request may come in: the one that is named, else those on the port of
@@ -255,20 +215,27 @@ fn at(
     let is_tls = entry_point.tls.is_some();
     let followed = steps::follow(config, name, (route_name, &route.service), is_tls, request);
     explanation.refused = followed.refused.map(str::to_owned);
-    explanation.decision = decision(config, route_name, route, followed, live);
-    if let Some(decision) = &explanation.decision
-        && !decision.backends.iter().any(|backend| backend.eligible)
-    {
+    let choices = choice::choices(config, route, request, live);
+    explanation.decision = decision(config, route_name, route, (followed, choices), live);
+    if explanation.decision.as_ref().is_some_and(leads_nowhere) {
         explanation.refused.get_or_insert_with(|| "no_healthy_backend".to_owned());
     }
     explanation
+}
+
+/// Whether no proxy has a backend to choose.
+fn leads_nowhere(decision: &Decision) -> bool {
+    let any = decision.backends.iter().any(|backend| backend.eligible);
+    let is_nobody =
+        |choice: &Choice| choice.by == choice::NOBODY || (choice.by == choice::SERVICES && !any);
+    decision.choices.iter().all(is_nobody)
 }
 
 fn decision(
     config: &Config,
     name: &RouteName,
     route: &Route,
-    followed: Followed,
+    (followed, choices): (Followed, Vec<Choice>),
     live: Option<&dyn Live>,
 ) -> Option<Decision> {
     let service = config.services.get(&route.service)?;
@@ -309,6 +276,7 @@ fn decision(
         strategy: service.strategy.as_str().to_owned(),
         timeouts: limits.map(|(name, limit)| (name.to_owned(), limit.to_string())).to_vec(),
         backends,
+        choices,
     })
 }
 

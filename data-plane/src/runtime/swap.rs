@@ -385,7 +385,7 @@ impl RuntimeHandle {
             let Some(breaker) = &member.standing.breaker else { continue };
             if **member.endpoint.name() == *backend && seen.insert(Arc::as_ptr(breaker)) {
                 found += 1;
-                closed += u32::from(breaker.reset(now).is_some());
+                closed += u32::from(member.reset_breaker(now));
             }
         }
         (found, closed)

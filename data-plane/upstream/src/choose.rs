@@ -10,7 +10,8 @@ use std::{
 };
 
 use lb_http::Reason;
-use lb_model::config::{AdminState, BlueGreen, Canary, CanaryChoice, CanarySticky, Slot, Strategy};
+use lb_model::config::{AdminState, BlueGreen, Canary, CanaryChoice, Slot};
+use lb_routing::arm::{self, Arm};
 use tokio::time::Instant;
 
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     hash, levels,
     policy::Policy,
     slow_start,
-    split::{Arm, by_hash},
     sticky::{Session, table::Client},
 };
 
@@ -289,11 +289,8 @@ impl LocalCluster {
     ) -> Option<usize> {
         let members = self.cluster.members();
         // Every proxy chooses the same backend for a client that it knows by header, or by hash.
-        let hashed = match &self.cluster.service().strategy {
-            Strategy::Hash(source) => Some(ask::key(source, ask)),
-            _ => known.client.map(|(_, key)| key),
-        };
-        if let Some(key) = hashed {
+        let client = known.client.map(|(_, key)| key);
+        if let Some(key) = ask::deciding(&self.cluster.service().strategy, ask, client) {
             let of =
                 |(index, member): (usize, &Member)| (index, member.standing.hash, weights[index]);
             return hash::pick(key, members.iter().enumerate().map(of));
@@ -505,13 +502,11 @@ fn arm<'p>(
         }
     }
     let share = canary.traffic_split.parts_per_million();
-    let arm = match (canary.sticky, known.session, known.client) {
-        (Some(CanarySticky::Ip), _, _) => by_hash(ask::client(ask), share),
-        (Some(CanarySticky::Header), _, Some((_, key))) => by_hash(key, share),
-        (Some(_), Some(session), _) => session.arm(share),
-        _ => policy.split.as_ref().map_or(Arm::Stable, |split| split.next(share)),
-    };
-    (arm, None)
+    let session = known.session.map(|session| session.arm(share));
+    let client = known.client.map(|(_, key)| key);
+    let of_client = arm::of_client(canary, ask, session, client);
+    let next = || policy.split.as_ref().map_or(Arm::Stable, |split| split.next(share));
+    (of_client.unwrap_or_else(next), None)
 }
 
 fn count(policy: &Policy, pool: Pool<'_>, counters: &PolicyCounters) {
@@ -535,5 +530,7 @@ const fn other(slot: Slot) -> Slot {
     }
 }
 
+#[cfg(test)]
+mod explained;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use lb_model::{
     config::{AdminState, Backend, Objects, Service, TrafficManagement},
     value::{BackendName, ServiceName, Weight},
 };
+use lb_routing::hash;
 use tokio::time::Instant;
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     choose::{Picked, Scratch},
     counters::{PerWorker, PolicyCounters},
     endpoint::Endpoint,
-    hash,
+    levels,
     limiter::Limiter,
     outlier::Ejection,
     policy::{Policy, Standing, Surroundings},
@@ -68,6 +69,17 @@ impl Member {
     fn share(&self) -> u16 {
         let takes = self.admin_state == AdminState::Enabled && self.endpoint.health().is_up();
         if takes { self.weight } else { 0 }
+    }
+
+    /// Closes its circuit breaker, as an operator asks, and counts that. Says whether it was not
+    /// closed; it has none, or was, where nothing changed.
+    pub fn reset_breaker(&self, now: Instant) -> bool {
+        let breaker = self.standing.breaker.as_ref();
+        let was_reset = breaker.is_some_and(|breaker| breaker.reset(now).is_some());
+        if was_reset {
+            self.endpoint.breaker_was_reset();
+        }
+        was_reset
     }
 
     fn is_like(&self, other: &Self) -> bool {
@@ -120,9 +132,8 @@ impl Cluster {
             let backend = backends.get(id).ok_or_else(|| MissingBackend(id.clone()))?;
             found.push((id, backend));
         }
-        let has_levels = found.iter().any(|(_, backend)| {
-            backend.priority > 0 || (around.zone.is_some() && backend.zone.is_some())
-        });
+        let all = found.iter().map(|(_, backend)| &***backend);
+        let has_levels = levels::Settings::are_needed(all, around.zone.is_some());
         let before = previous.and_then(|previous| previous.policy.as_ref());
         let policy = Policy::build(name, service, traffic, has_levels, around, before);
         let decides = policy.is_some()

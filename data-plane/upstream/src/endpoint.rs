@@ -7,7 +7,10 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use http::HeaderValue;
@@ -38,6 +41,10 @@ pub struct Endpoint {
     health: Health,
     counters: PerWorker<Counters>,
     latency: PerWorker<Histogram>,
+    /// Times that an operator closed a circuit breaker in front of it. Whoever does that is no
+    /// worker, and has none of their counters; and the breaker itself may be replaced by one with
+    /// other settings, while numbers of an endpoint only grow.
+    resets: AtomicU64,
 }
 
 /// What is known of an endpoint at one moment.
@@ -109,6 +116,7 @@ impl Endpoint {
             health: Health::new(check.is_some()),
             counters: PerWorker::new(workers),
             latency: PerWorker::new(workers),
+            resets: AtomicU64::new(0),
             service,
             name,
             url,
@@ -167,6 +175,21 @@ impl Endpoint {
         &self.counters
     }
 
+    /// An operator closed its circuit breaker. Any thread may say so.
+    pub(crate) fn breaker_was_reset(&self) {
+        self.resets.fetch_add(1, Relaxed);
+        let (service, backend) = (&self.service, &self.name);
+        tracing::info!(%service, %backend, "circuit breaker closed by an operator");
+    }
+
+    /// What happened to its requests, over all workers.
+    fn counts(&self) -> BackendCounts {
+        let mut counts = BackendCounts::sum(&self.counters);
+        let resets = self.resets.load(Relaxed);
+        counts.breaker_transitions = counts.breaker_transitions.wrapping_add(resets);
+        counts
+    }
+
     /// Requests between being sent and the end of their response, over all workers.
     pub fn in_flight(&self) -> u64 {
         self.counters.sum(|part| &part.in_flight)
@@ -182,7 +205,7 @@ impl Endpoint {
             weight: member.weight,
             admin_state: member.admin_state,
             health: self.health.summary(),
-            counts: BackendCounts::sum(&self.counters),
+            counts: self.counts(),
             latency: Latency::sum(&self.latency, |part| part),
             slot: standing.slot,
             is_canary: standing.is_canary,

@@ -6,10 +6,10 @@
 //! taking a connection need no lock and no shared write. [`health`] decides on another runtime
 //! who may be chosen at all.
 //!
+//! What of a choice follows from the request alone is in [`lb_routing`], where it can be explained.
 //! Which service a request goes to, and what a failure looks like to the client, is decided by
 //! the proxy, not here.
 
-pub mod ask;
 pub mod attempt;
 pub mod balancer;
 pub mod breaker;
@@ -20,10 +20,8 @@ pub mod counters;
 pub mod endpoint;
 mod epoch;
 pub mod h1;
-pub mod hash;
 pub mod health;
 pub mod latency;
-pub mod levels;
 pub mod limiter;
 pub mod outlier;
 pub mod policy;
@@ -33,7 +31,6 @@ pub mod slow_start;
 pub mod split;
 pub mod sticky;
 
-pub use ask::Ask;
 pub use attempt::Attempt;
 pub use choose::{Acquaintance, Picked};
 pub use cluster::{Blueprint, Cluster, LocalCluster, Member, MissingBackend};
@@ -41,5 +38,6 @@ pub use counters::{BackendCounts, Counter, Counters, PerWorker, PolicyCounters, 
 pub use endpoint::{Endpoint, EndpointStats};
 pub use h1::Connection;
 pub use health::{HealthChange, HealthChecker, HealthSummary};
+pub use lb_routing::{Ask, ask, hash, levels};
 pub use policy::{Policy, Standing, Surroundings};
 pub use pool::{LocalEndpoint, Outgoing, SendError, SendLimits};

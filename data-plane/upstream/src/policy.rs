@@ -15,7 +15,7 @@ use lb_model::{
     },
     resource::HashKey,
     rule::HeaderName,
-    value::{Label, Percentage},
+    value::Label,
 };
 use tokio::time::Instant;
 
@@ -125,11 +125,7 @@ impl Policy {
         around: &Surroundings,
         previous: Option<&Self>,
     ) -> Option<Self> {
-        let levels = levels::Settings {
-            panic_threshold: whole_percent(service.panic_threshold),
-            prefer_local: around.zone.is_some(),
-        };
-        let levels = (has_levels || levels.panic_threshold > 0).then_some(levels);
+        let levels = levels::Settings::of(service, around.zone.is_some(), has_levels);
         let slow_start = slow_start::Settings {
             window: service.slow_start.get(),
             ..slow_start::Settings::default()
@@ -340,11 +336,6 @@ impl Sessions {
     }
 }
 
-/// A percentage, rounded to a whole one, but never to nothing.
-fn whole_percent(percentage: Percentage) -> u8 {
-    percentage.parts_per_million().div_ceil(10_000).min(100) as u8
-}
-
 fn breaker_settings(spec: &CircuitBreaker) -> breaker::Settings {
     breaker::Settings {
         failure_threshold: spec.failure_threshold,
@@ -369,6 +360,6 @@ fn outlier_settings(spec: &OutlierDetection) -> outlier::Settings {
         interval: rate.map_or(Duration::from_secs(10), |rate| rate.interval.get()),
         base_ejection_time: spec.ejection_time.get(),
         max_ejection_time: spec.max_ejection_time.get(),
-        max_ejection_percent: whole_percent(spec.max_ejection_percent),
+        max_ejection_percent: spec.max_ejection_percent.rounded_up(),
     }
 }

@@ -1,34 +1,13 @@
 //! Which requests go to the new version.
 //!
 //! [`Split`] deals requests out exactly and not by chance: of 1,000 requests at 10 % exactly 100
-//! are the canary's, evenly spread, however many workers ask. [`by_hash`] decides for a client
-//! instead of a request, so that whoever has seen the new version stays with it while the share
-//! grows.
+//! are the canary's, evenly spread, however many workers ask. [`by_hash`](lb_routing::arm::by_hash)
+//! decides for a client instead of a request, so that whoever has seen the new version stays with
+//! it while the share grows.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// All requests, in the unit of shares.
-pub const MILLION: u32 = 1_000_000;
-
-/// One of the two versions of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Arm {
-    /// The version that most get.
-    #[default]
-    Stable,
-    /// The new version.
-    Canary,
-}
-
-impl Arm {
-    /// The word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stable => "stable",
-            Self::Canary => "canary",
-        }
-    }
-}
+use lb_routing::arm::{Arm, MILLION};
 
 /// Deals requests out between two arms. All workers share one: the sum of what several would
 /// deal out is off by one for each, and 1,000 requests do not say which worker they come to.
@@ -60,14 +39,6 @@ impl Split {
     }
 }
 
-/// Whose the client with this [`key`](crate::hash::key) is, if the canary's share is `ppm`
-/// millionths. Whoever is the canary's at one share is so at every larger one.
-pub fn by_hash(key: u64, ppm: u32) -> Arm {
-    // The high half of a product maps 64 bits onto a range without a division.
-    let place = (u128::from(key) * u128::from(MILLION)) >> 64;
-    if place < u128::from(ppm) { Arm::Canary } else { Arm::Stable }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{sync::Arc, thread};
@@ -75,7 +46,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::hash;
 
     fn canaries(split: &Split, requests: u32, ppm: u32) -> u32 {
         (0..requests).filter(|_| split.next(ppm) == Arm::Canary).count() as u32
@@ -107,15 +77,6 @@ mod tests {
         assert_eq!(taken, 3_330);
     }
 
-    #[test]
-    fn clients_are_shared_evenly_and_stay() {
-        let keys: Vec<_> = (0..100_000_u32).map(|n| hash::key(&n.to_le_bytes())).collect();
-        let at = |ppm| keys.iter().filter(|key| by_hash(**key, ppm) == Arm::Canary).count();
-        assert_eq!((at(0), at(MILLION)), (0, keys.len()));
-        assert!(at(100_000).abs_diff(10_000) < 500, "{}", at(100_000));
-        assert!(at(200_000).abs_diff(20_000) < 650, "{}", at(200_000));
-    }
-
     proptest! {
         #[test]
         fn every_run_of_requests_is_within_one_of_its_share(
@@ -141,12 +102,6 @@ mod tests {
                 taken += u64::from(canaries(&split, requests, ppm));
                 prop_assert_eq!(taken, millionths / u64::from(MILLION));
             }
-        }
-
-        #[test]
-        fn a_client_of_the_canary_stays_as_the_share_grows(key: u64, a in 0..=MILLION, b in 0..=MILLION) {
-            let (small, large) = (a.min(b), a.max(b));
-            prop_assert!(by_hash(key, small) == Arm::Stable || by_hash(key, large) == Arm::Canary);
         }
     }
 }

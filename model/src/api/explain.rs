@@ -123,6 +123,31 @@ pub struct Decision {
     pub timeouts: Vec<(String, String)>,
     /// The pool.
     pub backends: Vec<Candidate>,
+    /// Who of it gets the request, as far as that follows from it: one entry for all proxies, or
+    /// one for each part of them where they see backends differently.
+    #[serde(default)]
+    pub choices: Vec<Choice>,
+}
+
+/// Which backend gets a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Choice {
+    /// What decides. With a backend: `hash`, `session_header`, `split_header`, or `only` where no
+    /// other may be chosen. Without one: `session_cookie`, `split`, `levels`, `services`, or the
+    /// strategy, where that is decided at run time; `nobody` where none may be chosen.
+    pub by: String,
+    /// The backend; absent where it does not follow from the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// The service that it is of, where that is another one that stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Why, in words.
+    pub detail: String,
+    /// The proxies that choose so, by id; none where it is the same for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<String>,
 }
 
 /// Something that happens to a request on its way.

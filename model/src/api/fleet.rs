@@ -84,6 +84,10 @@ pub struct ProxyView {
     /// Open client connections, as last reported.
     #[serde(default)]
     pub open_connections: u64,
+    /// When it last reported requests that it refused because it was overloaded; absent when it
+    /// did not since the control plane started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shed_at: Option<String>,
 }
 
 const fn yes() -> bool {

@@ -70,6 +70,12 @@ impl Percentage {
     pub const fn parts_per_million(self) -> u32 {
         self.0
     }
+
+    /// In whole percents, rounded so that some is never none.
+    pub const fn rounded_up(self) -> u8 {
+        // At most 100, for there are at most a million parts.
+        self.0.div_ceil(10_000) as u8
+    }
 }
 
 /// A factor from 0 to 10, such as `1.9`, exact to a thousandth.

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use jiff::Timestamp;
 use lb_model::api::{
-    BackendList, CertificateView, HealthView, ObjectList, OverrideList, ProxyList, ServiceView,
+    BackendList, BlueGreenList, CanaryList, CertificateView, HealthView, ObjectList, OverrideList,
+    ProxyList, ServiceView,
 };
 use rustix::process::{Resource, getrlimit};
 
@@ -61,6 +62,10 @@ pub(super) struct Fleet {
     pub(super) proxies: ProxyList,
     pub(super) backends: BackendList,
     pub(super) overrides: OverrideList,
+    /// Absent where the control plane is too old to say.
+    pub(super) blue_green: Option<BlueGreenList>,
+    /// Absent where the control plane is too old to say.
+    pub(super) canaries: Option<CanaryList>,
     /// Absent where the control plane is too old to say.
     pub(super) certificates: Option<Vec<CertificateView>>,
     /// Absent where the control plane is too old to say.
@@ -123,6 +128,8 @@ async fn ask(client: &Client) -> Result<Fleet, Failure> {
         proxies: client.proxies().await?,
         backends: client.backends(&Filter::default()).await?,
         overrides: client.overrides().await?,
+        blue_green: known(client.blue_green().await)?,
+        canaries: known(client.canaries().await)?,
         certificates: certificates.and_then(|list| match list {
             ObjectList::Certificates { objects, .. } => Some(objects),
             _ => None,
@@ -134,8 +141,8 @@ async fn ask(client: &Client) -> Result<Fleet, Failure> {
     })
 }
 
-/// An older control plane does not know objects, which is no failure.
-fn known(answer: Answer<ObjectList>) -> Result<Option<ObjectList>, Failure> {
+/// What an older control plane does not know is no failure.
+fn known<T>(answer: Answer<T>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(list) => Ok(Some(list)),
         Err(error) => match Failure::from(error) {

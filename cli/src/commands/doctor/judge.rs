@@ -1,8 +1,10 @@
 //! What the facts mean, and what to do about them. Pure.
 
+mod deployments;
+
 use lb_model::{
     Version,
-    api::{OverrideView, ProxyView, SyncState},
+    api::{BackendView, CircuitState, OverrideView, ProxyView, SyncState},
     config::AdminState,
 };
 
@@ -20,6 +22,9 @@ use crate::{
 const SKEW_SECONDS: u64 = 5;
 /// A proxy needs two files for a request on its way; with fewer it is easily stopped.
 const OPEN_FILES: u64 = 4_096;
+
+/// For how long after it a proxy that refused requests for overload is thought to go on.
+const SHED_SECONDS: i64 = 60;
 
 /// Collects checks of one group.
 struct Group<'a>(&'static str, &'a mut Vec<Check>);
@@ -62,8 +67,10 @@ pub(super) fn all(facts: &Facts) -> Vec<Check> {
     client(facts, &mut checks);
     if let Some(Ok(fleet)) = &facts.fleet {
         control_plane(facts, fleet, &mut checks);
-        proxies(fleet, &mut checks);
+        proxies(facts, fleet, &mut checks);
         backends(fleet, &mut checks);
+        kept_away(fleet, &mut checks);
+        deployments::deployments((fleet, facts.now), &mut checks);
         certificates(facts, fleet, &mut checks);
         overrides(fleet, &mut checks);
     } else {
@@ -197,7 +204,7 @@ fn skew(group: &mut Group<'_>, name: &str, each: &[(&str, &str)]) {
     }
 }
 
-fn proxies(fleet: &Fleet, checks: &mut Vec<Check>) {
+fn proxies(facts: &Facts, fleet: &Fleet, checks: &mut Vec<Check>) {
     let mut group = Group("proxies", checks);
     let all = &fleet.proxies.proxies;
     if all.is_empty() {
@@ -242,6 +249,19 @@ fn proxies(fleet: &Fleet, checks: &mut Vec<Check>) {
             "free space and correct permissions of their data directories",
         ),
     }
+    let sheds = |proxy: &&ProxyView| {
+        let at = proxy.shed_at.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        at.is_some_and(|at| facts.now.duration_since(at).as_secs() < SHED_SECONDS)
+    };
+    match ids(&sheds).as_slice() {
+        [] => group.well("overload", "none refused requests of late"),
+        shedding => group.warn(
+            "overload",
+            format!("refuse requests with 503 to answer the rest in time: {}", shedding.join(", ")),
+            "add proxies or give them more processors; `overload` in the configuration has the \
+             limits, max_delay and max_memory",
+        ),
+    }
     let mut versions: Vec<_> = vec![("control plane", fleet.health.software_version.as_str())];
     versions.extend(all.iter().map(|proxy| (proxy.id.as_str(), proxy.software_version.as_str())));
     versions.sort_by_key(|(_, version)| *version);
@@ -263,7 +283,7 @@ fn backends(fleet: &Fleet, checks: &mut Vec<Check>) {
     let is_in = |state| state == AdminState::Enabled;
     let down = all.iter().filter(|one| is_in(one.admin_state) && one.health == "down");
     let mixed = all.iter().filter(|one| is_in(one.admin_state) && one.health == "mixed");
-    let names = |each: &mut dyn Iterator<Item = &lb_model::api::BackendView>| {
+    let names = |each: &mut dyn Iterator<Item = &BackendView>| {
         let mut names: Vec<_> = each
             .map(|one| match &one.last_error {
                 Some(why) => format!("{}/{} ({why})", one.service, one.id),
@@ -310,6 +330,44 @@ fn backends(fleet: &Fleet, checks: &mut Vec<Check>) {
                 blind.join(", ")
             ),
             "write `health_check: { path: /healthz }`, for all services or one",
+        );
+    }
+}
+
+/// What keeps requests from backends although they are up.
+fn kept_away(fleet: &Fleet, checks: &mut Vec<Check>) {
+    let mut group = Group("backends", checks);
+    let all = &fleet.backends.backends;
+    if all.is_empty() {
+        return;
+    }
+    let name = |one: &BackendView| format!("{}/{}", one.service, one.id);
+    let circuits = all.iter().filter(|one| one.circuit.is_some()).count();
+    let open: Vec<_> =
+        all.iter().filter(|one| one.circuit == Some(CircuitState::Open)).map(name).collect();
+    match open.as_slice() {
+        [] if circuits == 0 => group.well("circuits", "no backend has a breaker"),
+        [] => group.well("circuits", format!("none of {} is open", plural(circuits, "breaker"))),
+        open => group.warn(
+            "circuits",
+            format!("open, so that it gets no request: {}", open.join(", ")),
+            "lbctl circuit-breakers --state open -o wide says where and since when; mend the \
+             backend, which is tried again by itself, or at once with: lbctl circuit-breakers \
+             reset ID",
+        ),
+    }
+    let ejected = all.iter().filter(|one| one.ejected_on > 0);
+    let ejected: Vec<_> = ejected
+        .map(|one| format!("{} on {} of {} proxies", name(one), one.ejected_on, one.reported_by))
+        .collect();
+    if ejected.is_empty() {
+        group.well("ejected", "none is out for its answers");
+    } else {
+        group.warn(
+            "ejected",
+            format!("answers worse than the others: {}", ejected.join(", ")),
+            "look at its log; it is taken back by itself, and kept away until then with: lbctl \
+             backends disable ID",
         );
     }
 }

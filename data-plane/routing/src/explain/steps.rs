@@ -4,18 +4,21 @@
 
 use std::fmt::Write;
 
-use http::header;
 use lb_model::{
     Config,
     api::Step,
     config::{
-        BlueGreen, Canary, CanaryChoice, Jwt, Middleware, Need, RateLimit, Slot, TokenSource,
-        TrafficManagement, Waf, WafMode,
+        BlueGreen, Canary, Jwt, Middleware, Need, RateLimit, Slot, TokenSource, TrafficManagement,
+        Waf, WafMode,
     },
     value::{BackendName, EntryPointName, MiddlewareName, RouteName, ServiceName},
 };
 
-use super::Request;
+use super::{
+    choice::{Known, Version},
+    request::Request,
+};
+use crate::ask::Ask;
 
 /// How deep chains of middlewares are followed; the model refuses circles.
 const MOST_LEVELS: usize = 16;
@@ -116,7 +119,7 @@ impl Way<'_> {
     }
 
     fn field(&self, name: &str) -> Option<&str> {
-        self.request.headers.get(name).and_then(|value| value.to_str().ok())
+        Ask::field(self.request, name).and_then(|value| str::from_utf8(value).ok())
     }
 
     fn waf(&mut self, name: &str, waf: &Waf) {
@@ -187,10 +190,7 @@ impl Way<'_> {
     }
 
     fn cookie(&self, name: &str) -> bool {
-        let cookies = self.request.headers.get_all(header::COOKIE);
-        cookies.iter().filter_map(|cookies| cookies.to_str().ok()).any(|cookies| {
-            cookies.split(';').any(|cookie| cookie.split('=').next().map(str::trim) == Some(name))
-        })
+        Ask::cookie(self.request, name).is_some()
     }
 
     fn middleware(&mut self, name: &MiddlewareName, level: usize) {
@@ -275,7 +275,7 @@ impl Way<'_> {
             self.blue_green(blue_green);
         }
         if let Some(canary) = &traffic.canary {
-            self.canary(canary);
+            self.canary(canary, &Known::of(traffic, self.request));
         }
         if let Some(sticky) = &traffic.session_stickiness {
             let cookie = sticky.cookie_name.as_ref().filter(|name| self.cookie(name.as_str()));
@@ -307,32 +307,34 @@ impl Way<'_> {
     fn blue_green(&mut self, blue_green: &BlueGreen) {
         let value = blue_green.switch_header.as_ref().and_then(|name| self.field(name.as_str()));
         let slot: Slot = blue_green.slot(value, self.request.client);
-        let why =
-            if slot == blue_green.active { "the active slot" } else { "the header asks for it" };
+        let why = match value {
+            Some(value) if value.trim().eq_ignore_ascii_case(slot.as_str()) => {
+                "the header asks for it"
+            }
+            Some(_) => "the active slot; the header names none, or its client may not choose",
+            None => "the active slot",
+        };
         let decision = format!("slot {}", slot.as_str());
         let pool = blue_green.backends(slot).to_vec();
         self.followed.pool = Some((pool, format!("not in the {decision}")));
         self.decided("blue-green".to_owned(), decision, why.to_owned());
     }
 
-    fn canary(&mut self, canary: &Canary) {
+    fn canary(&mut self, canary: &Canary, known: &Known) {
         let name = "canary".to_owned();
-        let value = canary.split_header.as_ref().and_then(|name| self.field(name.as_str()));
         let all = || canary.backends.iter().map(|(name, _)| name.clone()).collect();
-        match canary.choice(value) {
-            CanaryChoice::Stable => {
-                self.decided(name, "stable", "the header asks for it".to_owned());
-            }
-            CanaryChoice::Canary => {
+        match Version::of(canary, self.request, known) {
+            Version::Stable(why) => self.decided(name, "stable", why.to_owned()),
+            Version::Canary(why) => {
                 self.followed.pool = Some((all(), "not of the canary".to_owned()));
-                self.decided(name, "canary", "the header asks for it".to_owned());
+                self.decided(name, "canary", why.to_owned());
             }
-            CanaryChoice::Backend(backend) => {
+            Version::Backend(backend) => {
                 let decision = format!("canary {backend}");
                 self.followed.pool = Some((vec![backend.clone()], format!("not {backend}")));
                 self.decided(name, decision, "the header names it".to_owned());
             }
-            CanaryChoice::Split => {
+            Version::Either(_) => {
                 let backends: Vec<String> = canary
                     .backends
                     .iter()

@@ -2,6 +2,7 @@ use lb_model::Bundle;
 use proptest::prelude::*;
 
 use super::*;
+use crate::hash;
 
 const SHOP: &str = "\
 entry_points:
@@ -103,6 +104,10 @@ impl Live for Fleet {
 
     fn kept_away(&self, _: &str, _: &str) -> KeptAway {
         self.2
+    }
+
+    fn views(&self, _: &str, _: &[&str]) -> Vec<View> {
+        Vec::new()
     }
 }
 
@@ -244,6 +249,143 @@ fn steps_say_what_follows_from_the_head_and_what_does_not() {
     assert_eq!((refused, &steps[0]), (None, &step("jwt", "passes")));
     let outside = ExplainRequest { client: "192.0.2.1".parse().ok(), ..asked("http://h/open/x") };
     assert_eq!(run(&outside).0.as_deref(), Some("ip_denied"));
+}
+
+const CHOSEN: &str = "\
+entry_points: { web: { address: \":8000\" } }
+backends:
+  web1: { url: \"http://web1:1\" }
+  web2: { url: \"http://web2:1\", weight: 3 }
+  web3: { url: \"http://web3:1\" }
+  far1: { url: \"http://far1:1\", zone: far }
+  far2: { url: \"http://far2:1\" }
+services:
+  hash: { backends: [web1, web2, web3], strategy: hash, hash_on: \"header:X-User\", failover: turns }
+  turns: { backends: [web1, web2] }
+  zones: { backends: [far1, far2] }
+  sticky:
+    backends: [web1, web2, web3]
+    traffic_management:
+      session_stickiness: { enabled: true, cookie_name: sid, header_name: X-Session }
+      canary:
+        enabled: true
+        traffic_split: 50
+        split_header: X-Canary
+        sticky: ip
+        canary_backends: [{ backend_id: new1, url: \"http://new1:1\" }]
+routes:
+  hash: { rule: \"PathPrefix(`/hash`)\", service: hash }
+  turns: { rule: \"PathPrefix(`/turns`)\", service: turns }
+  zones: { rule: \"PathPrefix(`/zones`)\", service: zones }
+  sticky: { rule: \"PathPrefix(`/sticky`)\", service: sticky }
+";
+
+/// A zone, a proxy that stands there, and the backends about which it knows something.
+type Seen = (Option<&'static str>, &'static str, &'static [(&'static str, Sight)]);
+
+/// A fleet in which each proxy has its own view of all backends.
+struct Views(Vec<Seen>);
+
+impl Live for Views {
+    fn health(&self, _: &str, _: &str) -> Option<(usize, usize, Option<String>)> {
+        None
+    }
+
+    fn kept_away(&self, _: &str, _: &str) -> KeptAway {
+        KeptAway::default()
+    }
+
+    fn views(&self, _: &str, backends: &[&str]) -> Vec<View> {
+        let of = |(zone, proxy, known): &Seen| View {
+            zone: zone.map(str::to_owned),
+            sights: backends
+                .iter()
+                .map(|id| known.iter().find(|(of, _)| of == id).map_or(Sight::Well, |(_, s)| *s))
+                .collect(),
+            proxies: vec![(*proxy).to_owned()],
+        };
+        self.0.iter().map(of).collect()
+    }
+}
+
+/// Who is chosen, as `backend by`, with the service that stands in and the proxies.
+fn chosen(url: &str, fields: &[(&str, &str)], live: Option<&dyn Live>) -> Vec<String> {
+    let config = Config::check(&Bundle::of_text("lb.yaml", CHOSEN), 0).unwrap().config;
+    let headers = fields.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    let asked = ExplainRequest { headers: headers.collect(), ..asked(url) };
+    let explanation = explain(&config, &asked, live).unwrap();
+    let choices = explanation.entry_points[0].decision.clone().unwrap().choices;
+    let said = choices.into_iter().map(|choice| {
+        let backend = choice.backend.unwrap_or_else(|| "-".to_owned());
+        let of = choice.service.map(|service| format!(" of {service}")).unwrap_or_default();
+        let on = choice.proxies.join(",");
+        format!("{backend}{of} {}{}{on}", choice.by, if on.is_empty() { "" } else { " on " })
+    });
+    said.collect()
+}
+
+#[test]
+fn the_hash_of_a_request_names_its_backend_and_a_missing_part_the_clients_address() {
+    let owner = |key: &[u8]| {
+        let names = [("web1", 1), ("web2", 3), ("web3", 1)];
+        let all = names.iter().enumerate();
+        let all = all.map(|(i, (name, weight))| (i, hash::key(name.as_bytes()), *weight));
+        names[hash::pick(hash::key(key), all).unwrap()].0
+    };
+    for user in ["ann", "bob", "cyd", "dan", "eve"] {
+        let expected = format!("{} hash", owner(user.as_bytes()));
+        assert_eq!(chosen("http://h/hash", &[("X-User", &format!(" {user} "))], None), [expected]);
+    }
+    let expected = format!("{} hash", owner(&[127, 0, 0, 1]));
+    assert_eq!(chosen("http://h/hash", &[], None), [expected]);
+    assert_eq!(chosen("http://h/turns", &[], None), ["- round_robin"]);
+}
+
+#[test]
+fn what_only_a_proxy_knows_is_said_and_not_guessed() {
+    let to = |fields: &[(&str, &str)]| chosen("http://h/sticky", fields, None);
+    assert_eq!(to(&[("X-Canary", "new1")]), ["new1 split_header"]);
+    assert_eq!(to(&[("X-Canary", "true")]), ["new1 only"]);
+    let stable = ("X-Canary", "false");
+    assert_eq!(to(&[stable]), ["- round_robin"]);
+    assert_eq!(to(&[stable, ("Cookie", "a=b; sid=x"), ("X-Session", "s")]), ["- session_cookie"]);
+    let [by_header] = to(&[stable, ("X-Session", "s")]).try_into().unwrap();
+    assert!(by_header.ends_with(" session_header") && by_header.starts_with("web"), "{by_header}");
+}
+
+#[test]
+fn proxies_that_see_backends_differently_have_choices_of_their_own() {
+    let ann = [("X-User", "ann")];
+    let [first] = chosen("http://h/hash", &ann, None).try_into().unwrap();
+    let home = first.strip_suffix(" hash").unwrap();
+    let home: &'static str = ["web1", "web2", "web3"].into_iter().find(|id| *id == home).unwrap();
+    for sight in [Sight::Down, Sight::Ejected, Sight::Open] {
+        let ill: &'static [_] = Box::leak(Box::new([(home, sight)]));
+        let fleet = Views(vec![(None, "p", &[]), (None, "q", ill), (None, "r", &[])]);
+        let said = chosen("http://h/hash", &ann, Some(&fleet));
+        assert!(said.contains(&format!("{home} hash on p,r")), "{said:?}");
+        assert!(said.len() == 2 && said.iter().any(|one| one.ends_with("hash on q")), "{said:?}");
+    }
+    const NONE: [(&str, Sight); 3] =
+        [("web1", Sight::Down), ("web2", Sight::Down), ("web3", Sight::Down)];
+    const ONE: [(&str, Sight); 2] = [("web2", Sight::Down), ("web3", Sight::Down)];
+    let fleet = Views(vec![(None, "p", &NONE), (None, "q", &NONE)]);
+    assert_eq!(chosen("http://h/hash", &ann, Some(&fleet)), ["- of turns nobody"]);
+    let fleet = Views(vec![(None, "p", &NONE), (None, "q", &ONE)]);
+    let said = chosen("http://h/hash", &ann, Some(&fleet));
+    assert_eq!(said, ["- of turns nobody on p", "web1 only on q"]);
+    let fleet = Views(vec![(Some("far"), "p", &[]), (None, "q", &[])]);
+    let said = chosen("http://h/zones", &[], Some(&fleet));
+    assert_eq!(said, ["- round_robin on q", "far1 only on p"]);
+}
+
+#[test]
+fn a_version_with_nobody_falls_back_as_a_proxy_does() {
+    const DOWN: [(&str, Sight); 1] = [("new1", Sight::Down)];
+    let fleet = Views(vec![(None, "p", &DOWN)]);
+    let fields = [("X-Canary", "new1"), ("X-Session", "s")];
+    let [said] = chosen("http://h/sticky", &fields, Some(&fleet)).try_into().unwrap();
+    assert!(said.starts_with("web") && said.ends_with(" session_header"), "{said}");
 }
 
 proptest! {

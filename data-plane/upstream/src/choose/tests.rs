@@ -3,7 +3,10 @@ use std::sync::Arc;
 use http::StatusCode;
 use lb_http::h1::ResponseHead;
 use lb_model::{
-    config::{Backend, CircuitBreaker, Objects, Service, SessionStickiness, TrafficManagement},
+    config::{
+        Backend, CanarySticky, CircuitBreaker, Objects, Service, SessionStickiness,
+        TrafficManagement,
+    },
     value::{BackendName, BackendUrl, CookieName, Duration, Percentage, Weight},
 };
 use proptest::prelude::*;
@@ -166,6 +169,34 @@ fn a_breaker_with_nobody_behind_it_is_named_as_the_reason() {
     assert!(after.as_secs() >= 999, "{after:?}");
     let green = Asked { slot: Some("green"), ..Asked::default() };
     assert!(cluster.pick(&green, &[], now).is_ok(), "the other slot has breakers of its own");
+}
+
+#[test]
+fn a_reset_by_an_operator_is_a_transition_that_outlives_the_breaker() {
+    let now = Instant::now();
+    let cluster = local(everything("0", Slot::Blue), None);
+    let mut picked = cluster.pick(&Asked::default(), &[], now).unwrap();
+    picked.attempt.respond(500, now);
+    let member = &cluster.cluster().members()[picked.member];
+    let transitions =
+        |member: &Member| member.endpoint.stats(member, now).counts.breaker_transitions;
+    assert_eq!(transitions(member), 1, "it opened");
+    // Operators are no worker: several of them may come at once, and one changes something.
+    let resets = std::thread::scope(|scope| {
+        let all: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| usize::from(member.reset_breaker(now)))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!((resets, transitions(member)), (1, 2));
+    let mut other = everything("0", Slot::Blue);
+    other.circuit_breaker.as_mut().unwrap().failure_threshold = 7;
+    let next = local(other, Some(&cluster));
+    let next = &next.cluster().members()[picked.member];
+    let breaker = |member: &Member| member.standing.breaker.as_ref().map(Arc::as_ptr);
+    assert_ne!(breaker(next), breaker(member), "another threshold is another breaker");
+    assert_eq!(transitions(next), 2, "what was counted stays");
+    let without = local(TrafficManagement::default(), None);
+    assert!(!without.cluster().members()[0].reset_breaker(now));
 }
 
 #[test]

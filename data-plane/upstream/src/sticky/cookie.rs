@@ -15,8 +15,7 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use lb_model::{config::Slot, value::Secret};
-
-use crate::split::Arm;
+use lb_routing::arm::Arm;
 
 /// The length of a cookie's value.
 pub const TEXT: usize = 43;

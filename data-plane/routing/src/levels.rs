@@ -9,6 +9,8 @@
 //! The answer is a [`Choice`], which says of each member whether it [admits](Choice::admits) it;
 //! nothing is kept and nothing allocated.
 
+use lb_model::config::{Backend, Service};
+
 /// How backends are chosen after health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -16,6 +18,22 @@ pub struct Settings {
     pub panic_threshold: u8,
     /// Whether backends of the proxy's own zone come first.
     pub prefer_local: bool,
+}
+
+impl Settings {
+    /// How a service chooses, on a proxy that stands in a zone or in none, of backends whose levels
+    /// or zones differ or not; nothing where nobody need look at levels.
+    pub fn of(service: &Service, has_zone: bool, has_levels: bool) -> Option<Self> {
+        let panic_threshold = service.panic_threshold.rounded_up();
+        let settings = Self { panic_threshold, prefer_local: has_zone };
+        (has_levels || panic_threshold > 0).then_some(settings)
+    }
+
+    /// Whether the levels or zones of backends matter to a proxy that stands in a zone or in none.
+    pub fn are_needed<'b>(backends: impl IntoIterator<Item = &'b Backend>, has_zone: bool) -> bool {
+        let mut all = backends.into_iter();
+        all.any(|backend| backend.priority > 0 || (has_zone && backend.zone.is_some()))
+    }
 }
 
 /// What matters of one backend.

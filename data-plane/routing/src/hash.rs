@@ -13,6 +13,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The hash of a request's key or of a backend's name; the same everywhere and for ever.
+#[inline]
 pub fn key(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }

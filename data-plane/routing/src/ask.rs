@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lb_model::value::HashSource;
+use lb_model::{config::Strategy, value::HashSource};
 
 use crate::hash;
 
@@ -25,13 +25,25 @@ pub trait Ask {
     fn is_secure(&self) -> bool;
 }
 
+/// The key that decides among backends: by the strategy, or that of a `client` who is known by a
+/// header. None where turns or load decide.
+#[inline]
+pub fn deciding(strategy: &Strategy, ask: &dyn Ask, client: Option<u64>) -> Option<u64> {
+    match strategy {
+        Strategy::Hash(source) => Some(key(source, ask)),
+        _ => client,
+    }
+}
+
 /// The key of a request by one of its parts; that of its client's address where it does not have
 /// the part, so that requests without it do not all go to one backend.
+#[inline]
 pub fn key(source: &HashSource, ask: &dyn Ask) -> u64 {
     part(source, ask).unwrap_or_else(|| client(ask))
 }
 
 /// The key of a request by one of its parts, if it has it.
+#[inline]
 pub fn part(source: &HashSource, ask: &dyn Ask) -> Option<u64> {
     match source {
         HashSource::ClientIp => Some(client(ask)),
@@ -42,6 +54,7 @@ pub fn part(source: &HashSource, ask: &dyn Ask) -> Option<u64> {
 }
 
 /// The key of a client's address.
+#[inline]
 pub fn client(ask: &dyn Ask) -> u64 {
     match ask.client() {
         IpAddr::V4(address) => hash::key(&address.octets()),

@@ -10,6 +10,7 @@ use lb_http::Reason;
 use tokio::time::Instant;
 
 use crate::{
+    arms::ArmCounters,
     breaker::{Outcome, Permit, Transition},
     cluster::LocalCluster,
     limiter::{NoPlace, Place},
@@ -44,6 +45,9 @@ impl Attempt {
         let counters = endpoint.counters();
         counters.in_flight.bump();
         counters.requests.bump();
+        if let Some(arm) = watched.as_ref().and_then(Watched::arm) {
+            arm.begin();
+        }
         Self { endpoint: Rc::clone(endpoint), watched }
     }
 
@@ -82,6 +86,9 @@ impl Attempt {
     /// The backend answered with this status.
     pub fn respond(&mut self, status: u16, now: Instant) {
         let Some(watched) = &mut self.watched else { return };
+        if let Some(arm) = watched.arm() {
+            arm.respond(status);
+        }
         let failed = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
         let outcome = if failed { Outcome::Failure } else { Outcome::Success };
@@ -103,8 +110,19 @@ impl Attempt {
             | Reason::UpstreamTimeout => Outcome::Failure,
             _ => Outcome::Undecided,
         };
+        if let (Outcome::Failure, Some(arm)) = (outcome, watched.arm()) {
+            arm.fail();
+        }
         let took = now.saturating_duration_since(watched.start).max(COST_OF_FAILURE);
         watched.judge(&self.endpoint, outcome, took, now);
+    }
+
+    /// Takes in how long the whole request took that ended with this try.
+    pub fn took(&self, duration: Duration) {
+        self.endpoint.took(duration);
+        if let Some(arm) = self.watched.as_ref().and_then(Watched::arm) {
+            arm.took(duration);
+        }
     }
 }
 
@@ -122,6 +140,10 @@ impl Drop for Attempt {
 }
 
 impl Watched {
+    fn arm(&self) -> Option<&ArmCounters> {
+        self.cluster.arm(self.index)
+    }
+
     fn judge(&mut self, endpoint: &LocalEndpoint, outcome: Outcome, took: Duration, now: Instant) {
         if self.is_judged && outcome != Outcome::Failure {
             return;

@@ -9,6 +9,7 @@
 //! Which service a request goes to, and what a failure looks like to the client, is decided by
 //! the proxy, not here.
 
+pub mod arms;
 pub mod ask;
 pub mod attempt;
 pub mod balancer;
@@ -33,6 +34,7 @@ pub mod slow_start;
 pub mod split;
 pub mod sticky;
 
+pub use arms::{ArmCounts, ArmsCounts};
 pub use ask::Ask;
 pub use attempt::Attempt;
 pub use choose::Picked;

@@ -46,6 +46,7 @@ mod protection;
 mod raw_requests;
 mod raw_responses;
 mod retries;
+mod route_deployments;
 mod secrets;
 mod stickiness;
 mod tidy;

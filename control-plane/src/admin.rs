@@ -14,6 +14,7 @@ mod explain;
 mod fleet;
 mod identity;
 pub mod listener;
+mod listing;
 mod log_level;
 mod objects;
 mod overrides;

@@ -25,7 +25,7 @@ use super::{
     Admin, Shared,
     access::Caller,
     config::{bad_query, tagged, text},
-    error::{ApiError, suggestions, unreadable},
+    error::{ApiError, shown, suggestions, unreadable},
     overrides::waits,
 };
 use crate::{
@@ -261,7 +261,7 @@ impl Kind {
         let (config, Self { bare, one, key, has }) = (&release.config, self);
         let all: BTreeMap<_, _> =
             deployable(config).into_iter().filter(|(_, made)| has(made)).collect();
-        let name: String = asked.name().chars().take(128).collect();
+        let name = shown(asked.name());
         let is_known = |scope: Scope| all.contains_key(&scope);
         let own: Vec<_> = all
             .iter()
@@ -299,14 +299,12 @@ impl Kind {
         let is_same_kind = |scope: &&Scope| scope.route().is_some() == asked.route().is_some();
         let names = all.keys().filter(is_same_kind).map(Scope::name);
         let near = suggestions(&name, names);
-        let detail = if !near.is_empty() {
-            format!("{lacks}; did you mean {near}?")
-        } else if all.is_empty() {
-            format!("{lacks}; nothing has: write traffic_management.{key}")
+        let otherwise = if all.is_empty() {
+            format!("nothing has: write traffic_management.{key}")
         } else {
-            format!("{lacks}; there are {}", listed(&all.keys().collect::<Vec<_>>()))
+            format!("there are {}", listed(&all.keys().collect::<Vec<_>>()))
         };
-        ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
+        ApiError::missing(&lacks, &near, &otherwise)
     }
 }
 

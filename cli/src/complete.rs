@@ -90,6 +90,16 @@ pub(crate) fn services() -> Vec<CompletionCandidate> {
     })
 }
 
+/// Routes, with their services.
+pub(crate) fn routes() -> Vec<CompletionCandidate> {
+    ask(async |client| {
+        let ObjectList::Routes { objects, .. } = client.objects("routes").await? else {
+            return Ok(Vec::new());
+        };
+        Ok(objects.iter().map(|each| candidate(&each.name, &each.service)).collect())
+    })
+}
+
 /// Ids of proxies.
 pub(crate) fn proxies() -> Vec<CompletionCandidate> {
     ask(async |client| {

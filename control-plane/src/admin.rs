@@ -14,6 +14,7 @@ mod explain;
 mod fleet;
 mod identity;
 pub mod listener;
+mod listing;
 mod log_level;
 mod objects;
 mod overrides;
@@ -97,10 +98,15 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(blue_green::list))
         .routes(routes!(blue_green::switch))
         .routes(routes!(blue_green::rollback))
+        .routes(routes!(blue_green::switch_of_route))
+        .routes(routes!(blue_green::rollback_of_route))
         .routes(routes!(canary::list))
         .routes(routes!(canary::set))
         .routes(routes!(canary::promote))
         .routes(routes!(canary::abort))
+        .routes(routes!(canary::set_of_route))
+        .routes(routes!(canary::promote_of_route))
+        .routes(routes!(canary::abort_of_route))
         .routes(routes!(record::list))
         .routes(routes!(fleet::proxies))
         .routes(routes!(identity::revoke_proxy))

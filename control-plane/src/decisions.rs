@@ -9,7 +9,7 @@ use crate::{
     overrides::{Overrides, OverridesError},
 };
 
-/// What was decided about backends and about services.
+/// What was decided about backends, and about services and routes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decisions {
     /// About single backends.
@@ -41,7 +41,7 @@ impl Decisions {
         self.deployments.write_into(written);
     }
 
-    /// What is decided about services and would still be, were this the configuration.
+    /// What is decided about services and routes, and would still be, were this the configuration.
     pub fn lasting(&self, config: &Config, now: Timestamp) -> Vec<DeploymentOverride> {
         let mut lasting = self.deployments.clone();
         lasting.end(config, &deployments::configured(config));

@@ -1,9 +1,10 @@
-//! What was decided about the deployments of services, beside the configuration.
+//! What was decided about deployments, beside the configuration.
 //!
-//! A service with slots serves from one of them, a service with a canary gives it a share. The
-//! configuration says which and how much; an operator, or a [`schedule`], decides otherwise. As
-//! overrides of backends, these decisions are one value of the store under a key of its own: each
-//! is a version, and `apply` and `restore` lose none.
+//! A service with slots serves from one of them, a service with a canary gives it a share, and so
+//! does a route with slots or a canary of its own. The configuration says which and how much; an
+//! operator, or a [`schedule`], decides otherwise, about each [`Scope`] by itself. As overrides of
+//! backends, these decisions are one value of the store under a key of its own: each is a version,
+//! and `apply` and `restore` lose none.
 //!
 //! A decision ends when the configuration says the same by itself, and that about a canary when
 //! the configuration has another canary in its place: it was not about that one. [`driver`] ends
@@ -11,6 +12,7 @@
 
 pub mod driver;
 pub mod schedule;
+pub mod scope;
 mod text;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -19,15 +21,18 @@ use jiff::Timestamp;
 use lb_model::{
     Config, Version,
     api::{DeploymentOverride, ScheduleView},
-    config::{Backend, BlueGreen, Canary, Objects, Slot, TrafficManagement},
+    config::{Backend, Canary, Objects, Slot, TrafficManagement},
     difference::Written,
-    value::{BackendName, Percentage, ServiceName},
+    value::{BackendName, Percentage},
 };
 use lb_store::{Commit, Key, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use self::schedule::{Schedule, State};
-pub use self::text::slot::read as slot_of;
+pub use self::{
+    scope::{Configured, Deployable, Scope, configured, deployable},
+    text::slot::read as slot_of,
+};
 use crate::overrides::OverridesError;
 
 /// Who decided, why and since when.
@@ -69,7 +74,7 @@ pub struct SplitChoice {
     pub schedule: Option<Schedule>,
 }
 
-/// What was decided about one service.
+/// What was decided about one service or route.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// Which slot serves.
@@ -80,34 +85,16 @@ pub struct Deployment {
     pub split: Option<SplitChoice>,
 }
 
-/// Every decision, by the name of its service.
+/// Every decision, by what it is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Deployments(pub BTreeMap<String, Deployment>);
-
-/// What a service has that can be decided about: as it says itself, or as its first route does.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Deployable<'c> {
-    /// Its slots.
-    pub blue_green: Option<&'c BlueGreen>,
-    /// Its canary.
-    pub canary: Option<&'c Canary>,
-}
-
-/// What the configuration says of a service, whatever was decided.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Configured {
-    /// The slot that serves.
-    pub slot: Option<Slot>,
-    /// The share of the canary.
-    pub split: Option<Percentage>,
-}
+pub struct Deployments(pub BTreeMap<Scope, Deployment>);
 
 /// A decision that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// The service that it was about.
-    pub service: String,
+    /// What it was about.
+    pub scope: Scope,
     /// `slot` or `split`.
     pub kind: &'static str,
     /// Why it is over.
@@ -116,36 +103,9 @@ pub struct Ended {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, kind, why } = self;
-        write!(f, "the decided {kind} of {service} ended: {why}")
+        let Self { scope, kind, why } = self;
+        write!(f, "the decided {kind} of {scope} ended: {why}")
     }
-}
-
-/// What every service has that can be decided about, by name.
-pub fn deployable(config: &Config) -> BTreeMap<&str, Deployable<'_>> {
-    let mut found: BTreeMap<&str, Deployable<'_>> = BTreeMap::new();
-    let own = config.services.iter().map(|(name, service)| (name, &*service.traffic_management));
-    let routes = config.routes.values();
-    let of_routes = routes.filter_map(|r| Some((&r.service, r.traffic_management.as_deref()?)));
-    for (name, traffic) in own.chain(of_routes) {
-        if traffic.blue_green.is_none() && traffic.canary.is_none() {
-            continue;
-        }
-        let service = found.entry(name.as_str()).or_default();
-        service.blue_green = service.blue_green.or(traffic.blue_green.as_ref());
-        service.canary = service.canary.or(traffic.canary.as_ref());
-    }
-    found
-}
-
-/// What the configuration says of every service that can be decided about.
-pub fn configured(config: &Config) -> BTreeMap<String, Configured> {
-    let each = deployable(config).into_iter().map(|(name, service)| {
-        let slot = service.blue_green.map(|slots| slots.active);
-        let split = service.canary.map(|canary| canary.traffic_split);
-        (name.to_owned(), Configured { slot, split })
-    });
-    each.collect()
 }
 
 /// What tells one canary from another: its backends, and where they are.
@@ -220,31 +180,42 @@ impl Deployments {
         store.commit(expected, commit).await.map(|record| record.version)
     }
 
-    /// Changes what was decided about a service.
-    pub fn change(&mut self, service: &str, make: impl FnOnce(&mut Deployment)) {
-        let mut decided = self.0.remove(service).unwrap_or_default();
+    /// Changes what was decided about a service or route.
+    pub fn change(&mut self, scope: &Scope, make: impl FnOnce(&mut Deployment)) {
+        let mut decided = self.0.remove(scope).unwrap_or_default();
         make(&mut decided);
         if decided != Deployment::default() {
-            self.0.insert(service.to_owned(), decided);
+            self.0.insert(scope.clone(), decided);
         }
     }
 
     /// Lays the decisions on a configuration: on services, and on routes that say of their own how
-    /// requests are divided. One about what is not there changes nothing.
+    /// requests are divided. These go by what was decided about themselves where the slots or the
+    /// canary are their own, and else by what was decided about their service. One about what is
+    /// not there changes nothing.
     pub fn merge(&self, config: &mut Config) {
         if self.0.is_empty() {
             return;
         }
         // Found first: writing copies the map.
-        let of = |service: &ServiceName, traffic: Option<&TrafficManagement>| {
-            self.0.get(service.as_str())?.lay(traffic?, &config.backends).map(Arc::new)
+        let laid = |slots: &Scope, canary: &Scope, traffic: &TrafficManagement| {
+            let slot = self.0.get(slots).and_then(|decided| decided.slot.as_ref());
+            let split = self.0.get(canary).and_then(|decided| decided.split.as_ref());
+            lay(traffic, (slot, split), &config.backends).map(Arc::new)
         };
         let services = config.services.iter().filter_map(|(name, service)| {
-            Some((name.clone(), of(name, Some(&service.traffic_management))?))
+            let scope = Scope::Service(name.to_string());
+            Some((name.clone(), laid(&scope, &scope, &service.traffic_management)?))
         });
         let services: Vec<_> = services.collect();
         let routes = config.routes.iter().filter_map(|(name, route)| {
-            Some((name.clone(), of(&route.service, route.traffic_management.as_deref())?))
+            let traffic = route.traffic_management.as_deref()?;
+            let own = config.own_deployments.get(name).copied().unwrap_or_default();
+            let of = |is_own| {
+                let service = || Scope::Service(route.service.to_string());
+                if is_own { Scope::Route(name.to_string()) } else { service() }
+            };
+            Some((name.clone(), laid(&of(own.blue_green), &of(own.canary), traffic)?))
         });
         let routes: Vec<_> = routes.collect();
         for (name, laid) in services {
@@ -260,27 +231,25 @@ impl Deployments {
     }
 
     /// Ends what is over by what a configuration says, and says what that was.
-    pub fn end(
-        &mut self,
-        config: &Config,
-        configured: &BTreeMap<String, Configured>,
-    ) -> Vec<Ended> {
+    pub fn end(&mut self, config: &Config, configured: &BTreeMap<Scope, Configured>) -> Vec<Ended> {
         let deployable = deployable(config);
         let mut ended = Vec::new();
-        for (name, decided) in &mut self.0 {
-            let said = configured.get(name).copied().unwrap_or_default();
+        for (scope, decided) in &mut self.0 {
+            let said = configured.get(scope).copied().unwrap_or_default();
             let slot = decided.slot.as_ref().map(|choice| choice.slot);
             if slot.is_some() && slot == said.slot {
                 decided.slot = None;
                 let why = "the configuration says the same";
-                ended.push(Ended { service: name.clone(), kind: "slot", why });
+                ended.push(Ended { scope: scope.clone(), kind: "slot", why });
             }
-            let canary = deployable.get(name.as_str()).and_then(|service| service.canary);
+            let canary = deployable.get(scope).and_then(|made| made.canary.as_ref());
             if let (Some(choice), Some(canary), Some(split)) = (&decided.split, canary, said.split)
-                && let Some(why) = choice.ends(canary, &canary_id(canary, &config.backends), split)
             {
-                decided.split = None;
-                ended.push(Ended { service: name.clone(), kind: "split", why });
+                let id = canary_id(canary.said, &config.backends);
+                if let Some(why) = choice.ends(canary.said, &id, split) {
+                    decided.split = None;
+                    ended.push(Ended { scope: scope.clone(), kind: "split", why });
+                }
             }
         }
         self.0.retain(|_, decided| *decided != Deployment::default());
@@ -290,21 +259,23 @@ impl Deployments {
     /// As operators see them.
     pub fn views(&self, config: &Config, now: Timestamp) -> Vec<DeploymentOverride> {
         let deployable = deployable(config);
+        let nothing = Deployable::default();
         let mut views = Vec::new();
-        for (name, decided) in &self.0 {
-            let service = deployable.get(name.as_str()).copied().unwrap_or_default();
-            views.extend(decided.slot_view(name, service));
-            views.extend(decided.split_view(name, service, now));
+        for (scope, decided) in &self.0 {
+            let made = deployable.get(scope).unwrap_or(&nothing);
+            views.extend(decided.slot_view(scope, made));
+            views.extend(decided.split_view(scope, made, now));
         }
         views
     }
 
     /// Writes them down beside what documents say, to be compared.
     pub fn write_into(&self, written: &mut Written) {
-        for (name, Deployment { slot, split }) in &self.0 {
+        for (scope, Deployment { slot, split }) in &self.0 {
+            let name = scope.to_string();
             let mut write = |key: &str, value: &str, by: &Decided| {
                 let origin = format!("decided by {}", by.owner);
-                written.insert(&["deployments", name, key], value, &origin);
+                written.insert(&["deployments", &name, key], value, &origin);
             };
             if let Some(choice) = slot {
                 write("slot", choice.slot.as_str(), &choice.by);
@@ -320,63 +291,70 @@ impl Deployments {
     }
 }
 
-impl Deployment {
-    /// What it makes of how requests are divided; nothing where that stays as it is.
-    fn lay(
-        &self,
-        traffic: &TrafficManagement,
-        backends: &Objects<BackendName, Backend>,
-    ) -> Option<TrafficManagement> {
-        let active = self.slot.as_ref().map(|choice| choice.slot);
-        let active = active
-            .filter(|slot| traffic.blue_green.as_ref().is_some_and(|slots| slots.active != *slot));
-        let split = self.split.as_ref().zip(traffic.canary.as_ref()).filter(|(choice, canary)| {
-            choice.split != canary.traffic_split && choice.canary == canary_id(canary, backends)
-        });
-        let split = split.map(|(choice, _)| choice.split);
-        if active.is_none() && split.is_none() {
-            return None;
-        }
-        let mut laid = traffic.clone();
-        if let (Some(slots), Some(active)) = (&mut laid.blue_green, active) {
-            slots.active = active;
-        }
-        if let (Some(canary), Some(split)) = (&mut laid.canary, split) {
-            canary.traffic_split = split;
-        }
-        Some(laid)
+/// What decisions make of how requests are divided; nothing where that stays as it is.
+fn lay(
+    traffic: &TrafficManagement,
+    (slot, split): (Option<&SlotChoice>, Option<&SplitChoice>),
+    backends: &Objects<BackendName, Backend>,
+) -> Option<TrafficManagement> {
+    let active = slot.map(|choice| choice.slot);
+    let active = active
+        .filter(|slot| traffic.blue_green.as_ref().is_some_and(|slots| slots.active != *slot));
+    let split = split.zip(traffic.canary.as_ref()).filter(|(choice, canary)| {
+        choice.split != canary.traffic_split && choice.canary == canary_id(canary, backends)
+    });
+    let split = split.map(|(choice, _)| choice.split);
+    if active.is_none() && split.is_none() {
+        return None;
     }
+    let mut laid = traffic.clone();
+    if let (Some(slots), Some(active)) = (&mut laid.blue_green, active) {
+        slots.active = active;
+    }
+    if let (Some(canary), Some(split)) = (&mut laid.canary, split) {
+        canary.traffic_split = split;
+    }
+    Some(laid)
+}
 
+impl Deployment {
     /// The decided slot, as operators see it.
-    pub fn slot_view(&self, name: &str, service: Deployable<'_>) -> Option<DeploymentOverride> {
+    pub fn slot_view(&self, scope: &Scope, made: &Deployable<'_>) -> Option<DeploymentOverride> {
         let SlotChoice { slot, by } = self.slot.as_ref()?;
-        let dormant = service.blue_green.is_none();
-        Some(by.view(("slot", name), slot.as_str().to_owned(), (dormant, None)))
+        let dormant = made.blue_green.is_none();
+        let value = slot.as_str().to_owned();
+        Some(by.view("slot", (scope, made), value, (dormant, None)))
     }
 
     /// The decided split, as operators see it.
     pub fn split_view(
         &self,
-        name: &str,
-        service: Deployable<'_>,
+        scope: &Scope,
+        made: &Deployable<'_>,
         now: Timestamp,
     ) -> Option<DeploymentOverride> {
         let SplitChoice { split, by, schedule, .. } = self.split.as_ref()?;
         let schedule = schedule.as_ref().map(|schedule| schedule.view(now));
-        let dormant = service.canary.is_none();
-        Some(by.view(("split", name), split.to_string(), (dormant, schedule)))
+        let dormant = made.canary.is_none();
+        Some(by.view("split", (scope, made), split.to_string(), (dormant, schedule)))
     }
 }
 
 impl Decided {
     fn view(
         &self,
-        (kind, service): (&str, &str),
+        kind: &str,
+        (scope, made): (&Scope, &Deployable<'_>),
         value: String,
         (dormant, schedule): (bool, Option<ScheduleView>),
     ) -> DeploymentOverride {
+        let service = match scope {
+            Scope::Service(name) => name,
+            Scope::Route(_) => made.service,
+        };
         DeploymentOverride {
             service: service.to_owned(),
+            route: scope.route().map(ToOwned::to_owned),
             kind: kind.to_owned(),
             value,
             owner: self.owner.clone(),

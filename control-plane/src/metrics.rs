@@ -28,7 +28,7 @@ pub struct Metrics {
     reload_failing: IntGauge,
     /// Operators that were not let in, by reason.
     pub auth_failures: IntCounterVec,
-    /// What schedules of canaries did, by service and outcome.
+    /// What schedules of canaries did, by service, route and outcome.
     pub canary_steps: IntCounterVec,
     /// The current version.
     pub version: IntGauge,
@@ -97,9 +97,9 @@ impl Metrics {
             canary_steps: IntCounterVec::new(
                 Opts::new(
                     metric::CANARY_STEPS_TOTAL,
-                    "What schedules of canaries did by service and outcome",
+                    "What schedules of canaries did by service, route and outcome",
                 ),
-                &["service", "outcome"],
+                &["service", "route", "outcome"],
             )?,
             version: IntGauge::new(metric::CONFIG_VERSION, "The current version")?,
             connected: IntGauge::new(metric::CONNECTED_PROXIES, "Connected proxies")?,

@@ -4,6 +4,7 @@
 //! circuits stay each proxy's own decision; here they are only shown, merged over the fleet by
 //! [`fleet`]. Rates and shares are differences over about ten seconds.
 
+mod divided;
 mod fleet;
 pub mod totals;
 mod views;
@@ -16,8 +17,12 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use lb_proto::v1::{BackendReport, ReportBatch};
 
-use self::totals::Totals;
-use crate::sync::session::clip;
+pub use self::divided::{Arms, Recent};
+use self::{
+    divided::{AllArms, Divided},
+    totals::Totals,
+};
+use crate::{deployments::Scope, sync::session::clip};
 
 /// How often a proxy reports, in milliseconds.
 pub const INTERVAL_MS: u64 = 1_000;
@@ -26,10 +31,9 @@ const STALE_SECONDS: f64 = 15.0;
 /// Rates are over this time, and the totals of its beginning are found this exactly.
 const WINDOW: SignedDuration = SignedDuration::from_secs(10);
 const MARK: SignedDuration = SignedDuration::from_millis(2_500);
-/// The most proxies, entries of one batch, and services whose arms are added up, that are kept.
+/// The most proxies, and entries of one kind in one batch, that are kept.
 const MOST_PROXIES: usize = 20_000;
 const MOST_ENTRIES: usize = 100_000;
-const MOST_ARMS: usize = 20_000;
 
 /// The service and the backend.
 type Place = (String, String);
@@ -44,14 +48,21 @@ struct Latest {
     shed: (u64, Option<Timestamp>),
     zone: Option<String>,
     backends: BTreeMap<Place, Measured>,
+    divided: BTreeMap<Scope, Running<Divided>>,
 }
 
 #[derive(Debug)]
 struct Measured {
     report: BackendReport,
-    totals: Totals,
-    /// What the totals were at moments up to the beginning of the window, oldest first.
-    marks: VecDeque<(Timestamp, Totals)>,
+    running: Running<Totals>,
+}
+
+/// Running totals of one run of a proxy.
+#[derive(Debug)]
+struct Running<T> {
+    totals: T,
+    /// What they were at moments up to the beginning of the window, oldest first.
+    marks: VecDeque<(Timestamp, T)>,
 }
 
 /// The latest report of every proxy.
@@ -63,28 +74,7 @@ pub struct Reports {
 #[derive(Debug, Default)]
 struct Known {
     proxies: BTreeMap<String, Latest>,
-    /// What the fleet counted since this control plane listens, by service.
-    arms: BTreeMap<String, Arms>,
-}
-
-/// What a service with a canary counted, by version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Arms {
-    /// The version that most get.
-    pub stable: Totals,
-    /// The new version.
-    pub canary: Totals,
-}
-
-impl Arms {
-    /// What came since an earlier moment.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            stable: self.stable.since(&before.stable),
-            canary: self.canary.since(&before.canary),
-        }
-    }
+    arms: AllArms,
 }
 
 impl Reports {
@@ -107,23 +97,28 @@ impl Reports {
         let before = proxies.remove(&batch.proxy);
         let began = began(before.as_ref().map(|before| before.at), batch.uptime_ms, now);
         let shed = shed(before.as_ref(), &batch, (began, now));
-        let mut before = before
-            .filter(|before| before.instance == batch.instance)
-            .map(|before| before.backends)
-            .unwrap_or_default();
+        let before = before.filter(|before| before.instance == batch.instance);
+        let (mut known, mut divided_before) =
+            before.map(|before| (before.backends, before.divided)).unwrap_or_default();
         let mut backends = BTreeMap::new();
         for mut report in batch.backends.into_iter().take(MOST_ENTRIES) {
             report.last_error = clip(report.last_error);
             let place = (report.service.clone(), report.backend.clone());
-            let known = before.remove(&place);
-            let counted = known.as_ref().map(|known| known.totals).unwrap_or_default();
-            let is_known = known.is_some() || began.is_some();
-            let measured = Measured::next(report, (known, began), now);
-            if is_known {
-                add(arms, &measured.report, &measured.totals.since(&counted));
-            }
+            let known = known.remove(&place).map(|known| known.running);
+            let running = Running::next(Totals::of(&report), (known, began), now);
             // One endpoint is reported once; of two that share a name, the first is shown.
-            backends.entry(place).or_insert(measured);
+            backends.entry(place).or_insert(Measured { report, running });
+        }
+        let mut divided = BTreeMap::new();
+        for report in batch.services.into_iter().take(MOST_ENTRIES) {
+            let Some(totals) = Divided::of(&report) else { continue };
+            let scope = Scope::of(report.service, report.route);
+            let known = divided_before.remove(&scope);
+            if known.is_some() || began.is_some() {
+                let counted = known.as_ref().map(|known| known.totals).unwrap_or_default();
+                arms.add(&scope, &totals.since(&counted));
+            }
+            divided.entry(scope).or_insert(Running::next(totals, (known, began), now));
         }
         let latest = Latest {
             instance: batch.instance,
@@ -133,14 +128,9 @@ impl Reports {
             shed,
             zone: Some(batch.zone).filter(|zone| !zone.is_empty()).map(clip),
             backends,
+            divided,
         };
         proxies.insert(batch.proxy, latest);
-    }
-
-    /// What the versions of a service counted since this control plane listens. Numbers may begin
-    /// anew, and then go back.
-    pub fn arms(&self, service: &str) -> Arms {
-        self.lock().arms.get(service).copied().unwrap_or_default()
     }
 
     /// When a proxy last told that it refused requests for overload.
@@ -176,16 +166,11 @@ impl Latest {
     }
 }
 
-impl Measured {
-    /// What a report says, after what was known of the same run of the proxy. A backend of which
-    /// nothing was known had counted nothing when it `began`.
-    fn next(
-        report: BackendReport,
-        (known, began): (Option<Self>, Option<Timestamp>),
-        now: Timestamp,
-    ) -> Self {
-        let totals = Totals::of(&report);
-        let new = || began.map(|at| (at, Totals::default())).into_iter().collect();
+impl<T: Copy + Default> Running<T> {
+    /// What a report says, after what was known of the same run of the proxy. What nothing was
+    /// known of had counted nothing when it `began`.
+    fn next(totals: T, (known, began): (Option<Self>, Option<Timestamp>), now: Timestamp) -> Self {
+        let new = || began.map(|at| (at, T::default())).into_iter().collect();
         let mut marks: VecDeque<_> = known.map_or_else(new, |known| known.marks);
         if marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= MARK) {
             marks.push_back((now, totals));
@@ -193,13 +178,13 @@ impl Measured {
         while marks.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
             marks.pop_front();
         }
-        Self { report, totals, marks }
+        Self { totals, marks }
     }
 
     /// Over how many seconds until `now` the window reaches, and what came within it.
-    fn window(&self, now: Timestamp) -> (f64, Totals) {
+    fn window(&self, now: Timestamp, since: impl Fn(&T, &T) -> T) -> (f64, T) {
         self.marks.front().map_or_else(Default::default, |(at, before)| {
-            (now.duration_since(*at).as_secs_f64(), self.totals.since(before))
+            (now.duration_since(*at).as_secs_f64(), since(&self.totals, before))
         })
     }
 }
@@ -216,20 +201,6 @@ fn began(reported: Option<Timestamp>, uptime_ms: u64, now: Timestamp) -> Option<
         (Some(reported), Some(started)) => Some(reported.max(started)),
         (Some(reported), None) => Some(reported),
         (None, started) => started.filter(|_| is_young),
-    }
-}
-
-/// Adds what a backend counted to the version that it is of, in a service that has two.
-fn add(arms: &mut BTreeMap<String, Arms>, report: &BackendReport, counted: &Totals) {
-    if report.canary && !arms.contains_key(&report.service) {
-        if arms.len() >= MOST_ARMS {
-            arms.clear();
-        }
-        arms.insert(report.service.clone(), Arms::default());
-    }
-    if let Some(arms) = arms.get_mut(&report.service) {
-        let arm = if report.canary { &mut arms.canary } else { &mut arms.stable };
-        *arm = arm.and(counted);
     }
 }
 
@@ -263,34 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_added_up_from_the_first_word_of_each_proxy_on() {
-        let reports = Reports::default();
-        let say = |proxy: (&str, &str), sequence, stable, canary| {
-            let canary =
-                BackendReport { canary: true, server_errors: canary / 2, ..report("b", canary) };
-            let backends = vec![report("a", stable), canary];
-            reports.take(batch(proxy, sequence, backends), at(0));
-        };
-        say(("p", "1"), 1, 1_000, 100);
-        assert_eq!(reports.arms("default"), Arms::default(), "nobody knows when that was");
-        say(("p", "1"), 2, 1_010, 104);
-        say(("q", "1"), 1, 70, 7);
-        let arms = reports.arms("default");
-        assert_eq!((arms.canary.requests, arms.canary.errors()), (4, 2));
-        let before = arms;
-        // It was restarted: all that it counted is new.
-        say(("p", "2"), 1, 5, 2);
-        say(("q", "1"), 2, 80, 8);
-        say(("q", "1"), 2, 99, 99);
-        let since = reports.arms("default").since(&before);
-        assert_eq!((since.stable.requests, since.canary.requests), (15, 3));
-    }
-
-    #[test]
     fn what_a_backend_counted_before_its_first_report_is_not_lost() {
         let (reports, window) = (Reports::default(), |reports: &Reports, backend: &str| {
             let known = reports.lock();
-            known.proxies["p"].backends[&("default".into(), backend.into())].window(at(10))
+            let place = ("default".into(), backend.into());
+            known.proxies["p"].backends[&place].running.window(at(10), Totals::since)
         });
         let batch = |sequence, backends| batch(("p", "1"), sequence, backends);
         reports.take(batch(1, vec![report("a", 500)]), at(8));
@@ -329,15 +277,16 @@ mod tests {
 
     #[test]
     fn a_window_reaches_back_about_ten_seconds() {
-        let mut measured = Measured::next(report("a", 0), (None, None), at(0));
-        assert_eq!(measured.window(at(0)), (0.0, Totals::default()));
+        let totals = |requests| Totals { requests, ..Totals::default() };
+        let mut running = Running::next(totals(0), (None, None), at(0));
+        assert_eq!(running.window(at(0), Totals::since), (0.0, Totals::default()));
         for second in 1_u32..=60 {
-            let next = report("a", 10 * u64::from(second));
-            measured = Measured::next(next, (Some(measured), None), at(second.into()));
-            let (seconds, came) = measured.window(at(second.into()));
+            let next = totals(10 * u64::from(second));
+            running = Running::next(next, (Some(running), None), at(second.into()));
+            let (seconds, came) = running.window(at(second.into()), Totals::since);
             assert!(seconds <= 13.0 && (second < 10 || seconds >= 10.0), "{second}: {seconds}");
             assert_eq!(came.requests, 10 * seconds as u64);
-            assert!(measured.marks.len() <= 7, "{}", measured.marks.len());
+            assert!(running.marks.len() <= 7, "{}", running.marks.len());
         }
     }
 }

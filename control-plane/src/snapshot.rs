@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::{
     checked::CheckedBundles,
     decisions::Decisions,
-    deployments::{Configured, Deployments},
+    deployments::{Configured, Deployments, Scope},
     overrides::Overrides,
 };
 
@@ -45,7 +45,7 @@ pub struct Release {
     /// What was decided about slots and canaries.
     pub deployments: Arc<Deployments>,
     /// What the configuration says of these itself.
-    pub configured: Arc<BTreeMap<String, Configured>>,
+    pub configured: Arc<BTreeMap<Scope, Configured>>,
     /// When it was committed.
     pub committed_at: Timestamp,
     /// Counts the times an operator asked to try the same content again.
@@ -114,7 +114,7 @@ impl Release {
     pub fn with_decisions(
         self,
         Decisions { overrides, deployments }: Decisions,
-        configured: BTreeMap<String, Configured>,
+        configured: BTreeMap<Scope, Configured>,
     ) -> Self {
         let (overrides, deployments) = (Arc::new(overrides), Arc::new(deployments));
         Self { overrides, deployments, configured: Arc::new(configured), ..self }

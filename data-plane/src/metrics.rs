@@ -218,8 +218,16 @@ fn protection(families: &Families, stats: &RuntimeStats) -> prometheus::Result<(
 /// What was decided about requests, beside their backend.
 fn decisions(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()> {
     let by = |name, help, label| families.counters(name, help, &["service", label]);
-    let arms = by(metric::CANARY_REQUESTS_TOTAL, "Requests of a service with a canary", "arm")?;
-    let slots = by(metric::BLUE_GREEN_REQUESTS_TOTAL, "Requests of a service with slots", "slot")?;
+    let arms = families.counters(
+        metric::CANARY_REQUESTS_TOTAL,
+        "Requests where there is a canary",
+        &["service", "route", "arm"],
+    )?;
+    let slots = families.counters(
+        metric::BLUE_GREEN_REQUESTS_TOTAL,
+        "Requests where there are slots",
+        &["service", "route", "slot"],
+    )?;
     let sessions = by(metric::STICKY_SESSIONS_TOTAL, "What became of sessions", "outcome")?;
     let retries = by(metric::RETRIES_TOTAL, "Tries beyond the first", "outcome")?;
     let fallbacks = by(metric::FALLBACKS_TOTAL, "Requests that went elsewhere", "reason")?;
@@ -231,12 +239,19 @@ fn decisions(families: &Families, stats: &RuntimeStats) -> prometheus::Result<()
     )?;
     for service in &stats.services {
         let (name, counts) = (&*service.service, &service.counts);
-        active.with_label_values(&[name]).set(i64::try_from(service.sessions).unwrap_or(i64::MAX));
+        let route = service.route.as_deref().unwrap_or_default();
+        active.with_label_values(&[name]).add(i64::try_from(service.sessions).unwrap_or(i64::MAX));
         for (family, label, count) in [
             (&arms, "stable", counts.stable),
             (&arms, "canary", counts.canary),
             (&slots, "blue", counts.blue),
             (&slots, "green", counts.green),
+        ] {
+            if count > 0 {
+                family.with_label_values(&[name, route, label]).inc_by(count);
+            }
+        }
+        for (family, label, count) in [
             (&sessions, "begun", counts.sessions_begun),
             (&sessions, "kept", counts.sessions_kept),
             (&sessions, "moved", counts.sessions_moved),

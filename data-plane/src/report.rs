@@ -12,10 +12,10 @@ use futures_util::StreamExt;
 use lb_http::Reason;
 use lb_model::value::Label;
 use lb_proto::v1::{
-    BackendHealth, BackendReport, BreakerReport, BreakerState, ReportBatch, RouteReport,
+    ArmReport, BackendHealth, BackendReport, BreakerReport, BreakerState, ReportBatch, RouteReport,
     ServiceReport, telemetry_client::TelemetryClient,
 };
-use lb_upstream::{HealthChange, breaker};
+use lb_upstream::{ArmCounts, HealthChange, breaker};
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -177,9 +177,12 @@ fn breaker(summary: &breaker::Summary, clock: &Clock) -> BreakerReport {
 }
 
 fn service(stats: ServiceStats) -> ServiceReport {
-    let ServiceStats { service, counts, sessions } = stats;
+    let ServiceStats { service, route, counts, arms, sessions } = stats;
     ServiceReport {
         service: service.to_string(),
+        route: route.map(String::from).unwrap_or_default(),
+        stable_arm: arms.map(|arms| arm(&arms.stable)),
+        canary_arm: arms.map(|arms| arm(&arms.canary)),
         stable: counts.stable,
         canary: counts.canary,
         blue: counts.blue,
@@ -197,6 +200,15 @@ fn service(stats: ServiceStats) -> ServiceReport {
         panics: counts.panics,
         queued: counts.queued,
         queue_overflows: counts.queue_overflows,
+    }
+}
+
+fn arm(counts: &ArmCounts) -> ArmReport {
+    ArmReport {
+        requests: counts.requests,
+        failures: counts.failures,
+        server_errors: counts.server_errors,
+        latency: counts.latency.buckets.to_vec(),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use http::StatusCode;
 use lb_http::Reason;
 use lb_upstream::{
-    Counter, EndpointStats, PerWorker, PolicyCounts,
+    ArmsCounts, Counter, EndpointStats, PerWorker, PolicyCounts,
     latency::{Histogram, Latency, Took},
 };
 
@@ -158,13 +158,18 @@ pub struct ListenerStats {
     pub requests: u64,
 }
 
-/// What was decided about the requests of a service that is more than a pool of backends.
+/// What was decided about the requests of a service that is more than a pool of backends, or of a
+/// route that decides in a way of its own.
 #[derive(Debug, Clone)]
 pub struct ServiceStats {
-    /// Its name.
+    /// The service's name.
     pub service: Arc<str>,
-    /// What was decided, those routes included that decide in a way of their own.
+    /// The route, if these are its requests only; else they are those of all others.
+    pub route: Option<Box<str>>,
+    /// What was decided.
     pub counts: PolicyCounts,
+    /// How the versions answered, where there are two.
+    pub arms: Option<ArmsCounts>,
     /// Clients that are remembered by header.
     pub sessions: u64,
 }
@@ -195,7 +200,7 @@ pub struct RuntimeStats {
     pub routes: Vec<RouteStats>,
     /// Its backends, once for each service.
     pub backends: Vec<BackendStats>,
-    /// Its services about which something is decided.
+    /// Its services about which something is decided, and routes that decide for themselves.
     pub services: Vec<ServiceStats>,
     /// Its entry points.
     pub listeners: Vec<ListenerStats>,

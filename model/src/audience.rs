@@ -58,7 +58,17 @@ impl Config {
             kept(&self.certificates, |name, _| entry_points.values().any(|e| shows(e, name)));
         let placement = BTreeMap::new();
         let policies = Policies::default();
-        Self { entry_points, backends, services, routes, certificates, placement, policies }
+        let own_deployments = BTreeMap::new();
+        Self {
+            entry_points,
+            backends,
+            services,
+            routes,
+            certificates,
+            placement,
+            own_deployments,
+            policies,
+        }
     }
 }
 

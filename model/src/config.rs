@@ -31,7 +31,8 @@ pub use route::{Route, RouteTimeouts};
 pub use service::{AdminState, Backend, Pool, Service, ServiceTimeouts, Strategy};
 pub use traffic_management::{
     BlueGreen, Canary, CanaryChoice, CanaryStep, CanarySticky, CircuitBreaker, LargeBody,
-    MirrorTarget, SameSite, SessionStickiness, Slot, TrafficManagement, TrafficMirroring,
+    MirrorTarget, OwnDeployments, SameSite, SessionStickiness, Slot, TrafficManagement,
+    TrafficMirroring,
 };
 pub use waf::{
     BotDetection, Detection, Detectors, RateLimit, SecurityHeaders, Waf, WafAction, WafMode,
@@ -59,6 +60,9 @@ pub struct Config {
     /// Which proxies run an entry point: those that hold one of these labels. Every proxy runs
     /// one that is not here. This does not travel: it decides what does.
     pub placement: BTreeMap<EntryPointName, Labels>,
+    /// Routes that have slots or a canary of their own, rather than those of their service; only
+    /// these. This does not travel: it decides what a decision of an operator is about.
+    pub own_deployments: BTreeMap<RouteName, OwnDeployments>,
     /// What is decided about requests beside their route and does not travel yet.
     pub policies: Policies,
 }

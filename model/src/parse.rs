@@ -174,14 +174,22 @@ impl Faults<'_> {
         let certificates = self.certificates(document);
         let mut routes = self.routes(document, &entry_points, &services);
         let made = (&entry_points, &mut services, &mut routes);
-        let policies = self.policies(document, made, &mut backends);
+        let (policies, own_deployments) = self.policies(document, made, &mut backends);
         self.tls_options(document);
         self.http3(document);
         self.observability(document);
         self.service_discovery(document);
         self.lets_encrypt(document);
-        let config =
-            Config { entry_points, backends, services, routes, certificates, placement, policies };
+        let config = Config {
+            entry_points,
+            backends,
+            services,
+            routes,
+            certificates,
+            placement,
+            own_deployments,
+            policies,
+        };
         // What follows from the rest is only said when the rest is right.
         if !self.found.has_errors_beside(code::NOT_YET) {
             self.look_again(document, &config);

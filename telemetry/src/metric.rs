@@ -24,12 +24,13 @@ pub const CIRCUIT_BREAKER_TRANSITIONS_TOTAL: &str = "lb_circuit_breaker_transiti
 pub const BACKEND_EJECTED: &str = "lb_backend_ejected";
 /// Requests that wait for a place at a backend, by service and backend.
 pub const UPSTREAM_WAITING: &str = "lb_upstream_waiting_requests";
-/// Requests of a service with a canary, by service and arm: `stable`, `canary`.
+/// Requests where there is a canary, by service, route (where it has a canary of its own) and arm:
+/// `stable`, `canary`.
 pub const CANARY_REQUESTS_TOTAL: &str = "lb_canary_requests_total";
-/// What schedules of canaries did, by service and outcome: `started`, `advanced`, `finished`,
-/// `aborted`.
+/// What schedules of canaries did, by service, route (where the canary is of one) and outcome:
+/// `started`, `advanced`, `finished`, `aborted`.
 pub const CANARY_STEPS_TOTAL: &str = "lb_canary_steps_total";
-/// Requests of a service with slots, by service and slot.
+/// Requests where there are slots, by service, route (where it has slots of its own) and slot.
 pub const BLUE_GREEN_REQUESTS_TOTAL: &str = "lb_blue_green_requests_total";
 /// Sessions that are remembered by header, by service.
 pub const STICKY_SESSIONS_ACTIVE: &str = "lb_sticky_sessions_active";

@@ -66,7 +66,7 @@ async fn a_tenth_of_a_thousand_is_a_hundred_and_weights_divide_it() {
     assert!((99..=101).contains(&count), "{count}");
     let [first, second] = versions.canary.each_ref().map(Backend::requests);
     assert!(first.abs_diff(second) <= 2, "{first} and {second}");
-    let labels = "arm=\"canary\",service=\"default\"";
+    let labels = "arm=\"canary\",route=\"\",service=\"default\"";
     assert_eq!(cluster.proxy(0).metric("lb_canary_requests_total", labels).await, count as u64);
     for (split, wanted) in [("0", 0), ("100", 100), ("12.5", 25)] {
         cluster.apply(&versions.document(split, "")).await;

@@ -47,6 +47,7 @@ mod protection;
 mod raw_requests;
 mod raw_responses;
 mod retries;
+mod route_deployments;
 mod secrets;
 mod session_limits;
 mod session_moves;

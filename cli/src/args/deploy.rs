@@ -16,7 +16,7 @@ pub(crate) struct BlueGreen {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BlueGreenAction {
-    /// Say which slot of each service serves, and how well the other one is
+    /// Say which slot of each service or route serves, and how well the other one is
     Status {
         #[command(flatten)]
         watch: Watch,
@@ -25,6 +25,7 @@ pub(crate) enum BlueGreenAction {
     #[command(after_help = "Examples:
   lbctl bg switch green -m \"release 7\"
   lbctl bg switch blue shop --wait
+  lbctl bg switch green --route shop-api
   lbctl bg switch green --force          even if no backend of it is well
 
 Without --force a slot without a backend that is up is refused: exit code 7.")]
@@ -89,6 +90,7 @@ pub(crate) enum CanaryAction {
     #[command(after_help = "Examples:
   lbctl canary set 25
   lbctl canary set 12.5 shop -m \"looks well\" --wait
+  lbctl canary set 25 --route shop-api   where the route has a canary of its own
 
 A schedule of the canary ends by it.")]
     Set {
@@ -116,12 +118,20 @@ A schedule of the canary ends by it.")]
     },
 }
 
-/// Of which service, and why.
+/// Of which service or route, and why.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Deploy {
-    /// The service; may be left out when there is only one
+    /// The service; may be left out when there is only one to decide about
     #[arg(value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub(crate) service: Option<String>,
+    /// The route instead, where it has slots or a canary of its own
+    #[arg(
+        long,
+        value_name = "ROUTE",
+        conflicts_with = "service",
+        add = ArgValueCandidates::new(complete::routes)
+    )]
+    pub(crate) route: Option<String>,
     /// Why, for the history and for whoever finds it so
     #[arg(short = 'm', long = "reason", value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,

@@ -18,18 +18,27 @@ pub(crate) struct Backends {
     pub(crate) watch: Watch,
 }
 
-/// Which backends to list.
+/// Which backends or circuit breakers to list.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Filter {
     /// Only those of a service
     #[arg(long, value_name = "SERVICE", add = ArgValueCandidates::new(complete::services))]
     pub(crate) pool: Option<String>,
-    /// Only those that are enabled, draining, disabled, up, down, mixed, unchecked or unknown
+    /// Only those in this state: backends are enabled, draining, disabled, up, down, mixed,
+    /// unchecked or unknown, circuit breakers closed, half_open or open
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Option<String>,
     /// Only those with this in their id, URL or service
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+}
+
+impl Filter {
+    /// Whether it leaves nothing out.
+    pub(crate) const fn is_all(&self) -> bool {
+        let Self { pool, state, search } = self;
+        pool.is_none() && state.is_none() && search.is_none()
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -25,6 +25,41 @@ pub(crate) struct Asked {
     pub(crate) wait: Option<Duration>,
 }
 
+/// What has slots or a canary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// A service, with its routes that have none of their own.
+    Service(String),
+    /// A route with its own.
+    Route(String),
+}
+
+impl Scope {
+    /// As it is told to people.
+    pub(crate) fn said(&self) -> String {
+        match self {
+            Self::Service(name) => name.clone(),
+            Self::Route(name) => format!("route {name}"),
+        }
+    }
+
+    /// As it is named on a command line.
+    pub(crate) fn typed(&self) -> String {
+        match self {
+            Self::Service(name) => name.clone(),
+            Self::Route(name) => format!("--route {name}"),
+        }
+    }
+
+    /// The path to a verb of it.
+    fn path<'s>(&'s self, kind: &'s str, verb: &'s str) -> Vec<&'s str> {
+        match self {
+            Self::Service(name) => vec!["api", "v1", kind, name, verb],
+            Self::Route(name) => vec!["api", "v1", kind, "routes", name, verb],
+        }
+    }
+}
+
 /// What slot is to serve.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Switch<'s> {
@@ -97,7 +132,7 @@ impl Client {
         self.send(request.query(&query)).await
     }
 
-    /// Every service with slots.
+    /// Every service and route with slots.
     pub(crate) async fn blue_green(&self) -> Answer<BlueGreenList> {
         self.get(&["api", "v1", "blue-green"], &[]).await
     }
@@ -105,14 +140,13 @@ impl Client {
     /// Makes another slot the one that serves.
     pub(crate) async fn switch(
         &self,
-        service: &str,
+        scope: &Scope,
         switch: &Switch<'_>,
         Signature { author, reason }: &Signature,
     ) -> Answer<DeploymentChanged> {
         let Switch { to, force } = *switch;
         let reason = reason.clone();
-        let request =
-            |verb| self.request(Method::POST, &["api", "v1", "blue-green", service, verb]);
+        let request = |verb| self.request(Method::POST, &scope.path("blue-green", verb));
         let request = if let Some(slot) = to {
             request("switch").json(&SwitchRequest { slot: slot.to_owned(), reason, force })
         } else {
@@ -121,7 +155,7 @@ impl Client {
         self.send(request.query(&[("author", author)])).await
     }
 
-    /// Every service with a canary.
+    /// Every service and route with a canary.
     pub(crate) async fn canaries(&self) -> Answer<CanaryList> {
         self.get(&["api", "v1", "canary"], &[]).await
     }
@@ -129,12 +163,12 @@ impl Client {
     /// Gives a canary another share.
     pub(crate) async fn share(
         &self,
-        service: &str,
+        scope: &Scope,
         share: Share,
         Signature { author, reason }: &Signature,
     ) -> Answer<DeploymentChanged> {
         let reason = reason.clone();
-        let request = |verb| self.request(Method::POST, &["api", "v1", "canary", service, verb]);
+        let request = |verb| self.request(Method::POST, &scope.path("canary", verb));
         let request = match share {
             Share::Set(split) => request("set").json(&SplitRequest { split, reason }),
             Share::Promote => request("promote").json(&ReasonRequest { reason }),

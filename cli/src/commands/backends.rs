@@ -57,8 +57,7 @@ async fn frame(client: &Client, filter: &Filter, output: &Output) -> Result<Fram
         list.backends.iter().map(|backend| format!("{}/{}", backend.service, backend.id)).collect()
     };
     let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    let is_all = filter.pool.is_none() && filter.state.is_none() && filter.search.is_none();
-    let none = if is_all { NONE } else { "no backend is like that; see: lbctl backends" };
+    let none = if filter.is_all() { NONE } else { "no backend is like that; see: lbctl backends" };
     Ok(Frame::new(text, list.backends.is_empty(), none))
 }
 

@@ -37,9 +37,9 @@ pub(crate) async fn run(
 async fn status(client: &Client, watch: &Watch, output: &Output) -> Result<Exit, Failure> {
     watch::show(output, watch, async |output| {
         let list = client.blue_green().await?;
-        let names = |list: &BlueGreenList| names(list);
+        let names = |list: &BlueGreenList| each(list).map(deploy::name).collect();
         let text = output.render(&list, names, |list| draw(list, output))?;
-        let none = "no service has slots; write traffic_management.blue_green into one";
+        let none = "nothing has slots; write traffic_management.blue_green into a service or route";
         Ok(Frame::new(text, list.services.is_empty(), none))
     })
     .await
@@ -51,37 +51,37 @@ async fn switch(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let service = match &deploy.service {
-        Some(named) => named.clone(),
-        None => deploy::service(None, WHAT, names(&client.blue_green().await?))?,
-    };
+    let listed = async || Ok(each(&client.blue_green().await?).map(deploy::listed).collect());
+    let scope = deploy::scope(deploy, WHAT, listed).await?;
     let what = match to {
-        Some(to) => format!("{to} will serve {service} on every proxy"),
-        None => format!("the other slot will serve {service} on every proxy"),
+        Some(to) => format!("{to} will serve {} on every proxy", scope.said()),
+        None => format!("the other slot will serve {} on every proxy", scope.said()),
     };
     output.permit(&what)?;
     let signature = deploy::signature(deploy, environment);
-    let changed = client.switch(&service, &Switch { to, force }, &signature).await?;
-    let back = format!("lbctl bg rollback {service}");
+    let changed = client.switch(&scope, &Switch { to, force }, &signature).await?;
+    let back = format!("lbctl bg rollback {}", scope.typed());
     deploy::finish(client, &changed, deploy, (output, &back)).await
 }
 
-fn names(list: &BlueGreenList) -> Vec<String> {
-    list.services.iter().map(|service| service.service.clone()).collect()
+fn each(list: &BlueGreenList) -> impl Iterator<Item = deploy::Listed<'_>> {
+    list.services.iter().map(|each| (&each.service, each.route.as_ref()))
 }
 
-/// The table, with what was decided below it; empty when no service has slots.
+/// The table, with what was decided below it; empty when nothing has slots.
 pub(crate) fn draw(list: &BlueGreenList, output: &Output) -> String {
     if list.services.is_empty() {
         return String::new();
     }
+    let has_routes = list.services.iter().any(|each| each.route.is_some());
     let mut rows = Vec::new();
     for service in &list.services {
         for (slot, view) in [("blue", &service.blue), ("green", &service.green)] {
-            rows.push(row(service, slot, view));
+            let place = deploy::place((&service.service, service.route.as_ref()), has_routes);
+            rows.push(place.chain(row(service, slot, view)).collect());
         }
     }
-    let header = ["SERVICE", "SLOT", "SERVES", "HEALTHY", "RPS", "BACKENDS"];
+    let header = deploy::header(has_routes, &["SLOT", "SERVES", "HEALTHY", "RPS", "BACKENDS"]);
     let mut text = table::draw(output, &header, rows);
     for decided in list.services.iter().filter_map(|service| service.decided.as_ref()) {
         text += &format!("{}\n", deploy::words(decided));
@@ -89,7 +89,7 @@ pub(crate) fn draw(list: &BlueGreenList, output: &Output) -> String {
     text
 }
 
-fn row(service: &BlueGreenView, slot: &str, view: &SlotView) -> Vec<Field> {
+fn row(service: &BlueGreenView, slot: &str, view: &SlotView) -> [Field; 5] {
     let is_active = service.active == slot;
     let serves = if is_active { "yes" } else { "no" };
     let all = view.backends.len();
@@ -98,8 +98,7 @@ fn row(service: &BlueGreenView, slot: &str, view: &SlotView) -> Vec<Field> {
         (healthy, _) if healthy == all => Mood::Good,
         _ => Mood::Unsure,
     };
-    vec![
-        service.service.clone().into(),
+    [
         slot.to_owned().into(),
         serves.into(),
         Field::in_mood(format!("{}/{all}", view.healthy), mood),
@@ -124,6 +123,7 @@ mod tests {
         };
         let service = BlueGreenView {
             service: "shop".into(),
+            route: None,
             active: "blue".into(),
             configured: "blue".into(),
             decided: None,
@@ -131,11 +131,22 @@ mod tests {
             blue: slot(&["web1", "web2"], 2, 812.0),
             green: slot(&["web3", "web4"], 1, 0.0),
         };
-        let list = BlueGreenList { version: Version(7), services: vec![service] };
+        let own =
+            BlueGreenView { route: Some("api".into()), active: "green".into(), ..service.clone() };
+        let mut list = BlueGreenList { version: Version(7), services: vec![service] };
         let expected = "\
 SERVICE  SLOT   SERVES  HEALTHY  RPS    BACKENDS
 shop     blue   yes     2/2      812.0  web1, web2
 shop     green  no      1/2      0.0    web3, web4
+";
+        assert_eq!(draw(&list, &output(&[])), expected);
+        list.services.push(own);
+        let expected = "\
+SERVICE  ROUTE  SLOT   SERVES  HEALTHY  RPS    BACKENDS
+shop     -      blue   yes     2/2      812.0  web1, web2
+shop     -      green  no      1/2      0.0    web3, web4
+shop     api    blue   no      2/2      812.0  web1, web2
+shop     api    green  yes     1/2      0.0    web3, web4
 ";
         assert_eq!(draw(&list, &output(&[])), expected);
     }

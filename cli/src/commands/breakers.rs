@@ -46,8 +46,7 @@ async fn frame(client: &Client, filter: &Filter, output: &Output) -> Result<Fram
         list.breakers.iter().map(|breaker| format!("{}/{}", breaker.service, breaker.id)).collect()
     };
     let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
-    let is_all = filter.pool.is_none() && filter.state.is_none() && filter.search.is_none();
-    let none = if is_all {
+    let none = if filter.is_all() {
         "there is no circuit breaker; write traffic_management.circuit_breaker: { enabled: true }"
     } else {
         "no circuit breaker is like that; see: lbctl circuit-breakers"

@@ -38,9 +38,9 @@ pub(crate) async fn run(
 async fn status(client: &Client, watch: &Watch, output: &Output) -> Result<Exit, Failure> {
     watch::show(output, watch, async |output| {
         let list = client.canaries().await?;
-        let names = |list: &CanaryList| names(list);
+        let names = |list: &CanaryList| each(list).map(deploy::name).collect();
         let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
-        let none = "no service has a canary; write traffic_management.canary into one";
+        let none = "nothing has a canary; write traffic_management.canary into a service or route";
         Ok(Frame::new(text, list.services.is_empty(), none))
     })
     .await
@@ -52,43 +52,46 @@ async fn give(
     environment: &Environment,
     output: &Output,
 ) -> Result<Exit, Failure> {
-    let service = match &deploy.service {
-        Some(named) => named.clone(),
-        None => deploy::service(None, WHAT, names(&client.canaries().await?))?,
-    };
+    let listed = async || Ok(each(&client.canaries().await?).map(deploy::listed).collect());
+    let scope = deploy::scope(deploy, WHAT, listed).await?;
     let share_said = match share {
         Share::Set(split) => format!("{split}%"),
         Share::Promote => "all".to_owned(),
         Share::Abort => "none".to_owned(),
     };
-    output.permit(&format!("the canary of {service} will get {share_said} of its requests"))?;
+    let said = scope.said();
+    output.permit(&format!("the canary of {said} will get {share_said} of its requests"))?;
     let signature = deploy::signature(deploy, environment);
-    let changed = client.share(&service, share, &signature).await?;
-    let back = format!("lbctl canary set {} {service}", changed.before);
+    let changed = client.share(&scope, share, &signature).await?;
+    let back = format!("lbctl canary set {} {}", changed.before, scope.typed());
     deploy::finish(client, &changed, deploy, (output, &back)).await
 }
 
-fn names(list: &CanaryList) -> Vec<String> {
-    list.services.iter().map(|service| service.service.clone()).collect()
+fn each(list: &CanaryList) -> impl Iterator<Item = deploy::Listed<'_>> {
+    list.services.iter().map(|each| (&each.service, each.route.as_ref()))
 }
 
-/// Both versions of each service side by side, with what was decided below them; empty when no
-/// service has a canary.
+/// Both versions of each canary side by side, with what was decided below them; empty when there
+/// is none.
 pub(crate) fn draw(list: &CanaryList, output: &Output, now: Timestamp) -> String {
     if list.services.is_empty() {
         return String::new();
     }
+    let has_routes = list.services.iter().any(|each| each.route.is_some());
+    let place = |view: &CanaryView| deploy::place((&view.service, view.route.as_ref()), has_routes);
     let mut rows = Vec::new();
     for service in &list.services {
         let (split, rest) = (service.split, 100.0 - service.split);
         let healthy = format!("{}/{}", service.healthy, service.backends.len());
         let is_well = service.healthy == service.backends.len();
         let mood = if is_well { Mood::Good } else { Mood::Unsure };
-        rows.push(row(service, ("stable", rest), String::new().into(), &service.stable));
         let healthy = Field::in_mood(healthy, mood);
-        rows.push(row(service, ("canary", split), healthy, &service.canary));
+        let stable = row(("stable", rest), String::new().into(), &service.stable);
+        let canary = row(("canary", split), healthy, &service.canary);
+        rows.extend([stable, canary].map(|row| place(service).chain(row).collect()));
     }
-    let header = ["SERVICE", "VERSION", "SHARE", "HEALTHY", "RPS", "ERR %", "P50", "P95", "P99"];
+    let header = ["VERSION", "SHARE", "HEALTHY", "RPS", "ERR %", "P50", "P95", "P99"];
+    let header = deploy::header(has_routes, &header);
     let mut text = table::draw(output, &header, rows);
     for service in &list.services {
         text += &below(service, now);
@@ -96,19 +99,13 @@ pub(crate) fn draw(list: &CanaryList, output: &Output, now: Timestamp) -> String
     text
 }
 
-fn row(
-    service: &CanaryView,
-    (version, share): (&str, f64),
-    healthy: Field,
-    arm: &ArmView,
-) -> Vec<Field> {
+fn row((version, share): (&str, f64), healthy: Field, arm: &ArmView) -> [Field; 8] {
     let answered = arm.requests_per_second > 0.0;
     let latency = |of: fn(&lb_model::api::LatencyView) -> f64| {
         Field::from(millis(arm.latency.as_ref().map(of)))
     };
     let errors = if answered { format!("{:.1}", arm.error_percent) } else { String::new() };
-    vec![
-        service.service.clone().into(),
+    [
         version.into(),
         // Rounded to what a document may say.
         format!("{}%", (share * 10_000.0).round() / 10_000.0).into(),
@@ -163,6 +160,7 @@ mod tests {
         };
         let decided = DeploymentOverride {
             service: "shop".into(),
+            route: None,
             kind: "split".into(),
             value: "5".into(),
             owner: "canary".into(),
@@ -174,6 +172,7 @@ mod tests {
         let step = |split: f64| CanaryStepView { split, r#for: "10m".into() };
         let service = CanaryView {
             service: "shop".into(),
+            route: None,
             split: 5.0,
             configured: 5.0,
             decided: Some(decided),
@@ -183,7 +182,8 @@ mod tests {
             stable: arm(770.4, 0.1),
             canary: arm(40.6, 0.0),
         };
-        let list = CanaryList { version: Version(7), services: vec![service] };
+        let own = CanaryView { route: Some("api".into()), decided: None, ..service.clone() };
+        let mut list = CanaryList { version: Version(7), services: vec![service] };
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let expected = "\
 SERVICE  VERSION  SHARE  HEALTHY  RPS    ERR %  P50    P95   P99
@@ -192,5 +192,14 @@ shop     canary   5%     1/1      40.6   0.0    3.1ms  12ms  48ms
 shop: the canary gets 5% by decision of canary, step 1 of 2; 25% in 5m0s
 ";
         assert_eq!(draw(&list, &output(&[]), now), expected);
+        list.services.push(own);
+        let text = draw(&list, &output(&[]), now);
+        let rows: Vec<_> = text.lines().map(|line| line.split_whitespace().take(3)).collect();
+        let rows: Vec<Vec<_>> = rows.into_iter().map(Iterator::collect).collect();
+        assert_eq!(rows[0], ["SERVICE", "ROUTE", "VERSION"]);
+        assert_eq!(
+            (&*rows[1], &*rows[4]),
+            (&["shop", "-", "stable"][..], &["shop", "api", "canary"][..])
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What `lbctl bg` and `lbctl canary` share: which service is meant, and waiting until a decision
-//! is live.
+//! What `lbctl bg` and `lbctl canary` share: which service or route is meant, and waiting until a
+//! decision is live.
 
 use lb_model::api::{DeploymentChanged, DeploymentOverride, ScheduleView};
 use serde::Serialize;
@@ -7,33 +7,84 @@ use serde::Serialize;
 use super::wait;
 use crate::{
     args::{Deploy, Environment},
-    client::{Client, Signature},
+    client::{Client, Signature, operate::Scope},
     exit::{Exit, Failure},
-    output::{Output, diagnostics::plural},
+    output::{Output, diagnostics::plural, table::Field},
 };
 
-/// The service that is meant: the one that was named, or the only one.
+/// What a list tells of something that has slots or a canary: its service, and its route if it is
+/// of one.
+pub(super) type Listed<'l> = (&'l String, Option<&'l String>);
+
+/// What is meant: what was named, or the only thing that `list` gives.
 ///
 /// # Errors
 ///
-/// None was named, and there is not exactly one.
-pub(super) fn service(
-    named: Option<&str>,
+/// Nothing was named, and there is not exactly one.
+pub(super) async fn scope(
+    deploy: &Deploy,
     (what, remedy): (&str, &str),
-    all: Vec<String>,
-) -> Result<String, Failure> {
-    if let Some(named) = named {
-        return Ok(named.to_owned());
+    list: impl AsyncFnOnce() -> Result<Vec<Scope>, Failure>,
+) -> Result<Scope, Failure> {
+    match (&deploy.service, &deploy.route) {
+        (_, Some(route)) => Ok(Scope::Route(route.clone())),
+        (Some(service), None) => Ok(Scope::Service(service.clone())),
+        (None, None) => only(list().await?, (what, remedy)),
     }
-    match <[String; 1]>::try_from(all) {
+}
+
+fn only(all: Vec<Scope>, (what, remedy): (&str, &str)) -> Result<Scope, Failure> {
+    match <[Scope; 1]>::try_from(all) {
         Ok([only]) => Ok(only),
         Err(all) if all.is_empty() => {
-            Err(Failure::new(format!("no service has {what}")).exit(Exit::NotFound).fix(remedy))
+            let text = format!("no service and no route has {what}");
+            Err(Failure::new(text).exit(Exit::NotFound).fix(remedy))
         }
-        Err(all) => Err(Failure::new(format!("{} have {what}", plural(all.len(), "service")))
-            .exit(Exit::Usage)
-            .fix(format!("name one of {}", all.join(", ")))),
+        Err(all) => {
+            let names: Vec<_> = all.iter().map(Scope::typed).collect();
+            let routes = all.iter().filter(|scope| matches!(scope, Scope::Route(_))).count();
+            let services = all.len() - routes;
+            let counts = match (services, routes) {
+                (services, 0) => plural(services, "service"),
+                (0, routes) => plural(routes, "route"),
+                _ => format!("{} and {}", plural(services, "service"), plural(routes, "route")),
+            };
+            Err(Failure::new(format!("{counts} have {what}"))
+                .exit(Exit::Usage)
+                .fix(format!("name one of {}", names.join(", "))))
+        }
     }
+}
+
+/// What something listed is.
+pub(super) fn listed((service, route): Listed<'_>) -> Scope {
+    match route {
+        Some(route) => Scope::Route(route.clone()),
+        None => Scope::Service(service.clone()),
+    }
+}
+
+/// What something listed is called with `-o name`.
+pub(super) fn name((service, route): Listed<'_>) -> String {
+    match route {
+        Some(route) => format!("{service}/{route}"),
+        None => service.clone(),
+    }
+}
+
+/// The columns that say what a row is about, before others; routes have one if there are some.
+pub(super) fn header<'h>(has_routes: bool, rest: &[&'h str]) -> Vec<&'h str> {
+    let place: &[_] = if has_routes { &["SERVICE", "ROUTE"] } else { &["SERVICE"] };
+    [place, rest].concat()
+}
+
+/// What stands in these columns.
+pub(super) fn place(
+    (service, route): Listed<'_>,
+    has_routes: bool,
+) -> impl Iterator<Item = Field> + use<> {
+    let route = has_routes.then(|| route.cloned().unwrap_or_default());
+    std::iter::once(service.clone()).chain(route).map(Field::from)
 }
 
 /// Who signs a decision.
@@ -93,26 +144,28 @@ pub(super) async fn finish(
 }
 
 fn said(changed: &DeploymentChanged) -> String {
-    let DeploymentChanged { service, kind, before, value, changed: is_new, version, .. } = changed;
+    let DeploymentChanged { kind, before, value, changed: is_new, version, .. } = changed;
+    let what = listed((&changed.service, changed.route.as_ref())).said();
     match (kind.as_str(), is_new) {
-        ("slot", true) => format!("{service}: {before} → {value}, as version {version}"),
-        ("slot", false) => format!("{service}: {value} serves already"),
-        (_, true) => format!("{service}: canary {before}% → {value}%, as version {version}"),
-        (_, false) => format!("{service}: the canary gets {value}% already"),
+        ("slot", true) => format!("{what}: {before} → {value}, as version {version}"),
+        ("slot", false) => format!("{what}: {value} serves already"),
+        (_, true) => format!("{what}: canary {before}% → {value}%, as version {version}"),
+        (_, false) => format!("{what}: the canary gets {value}% already"),
     }
 }
 
-/// What was decided about a service, in one line.
+/// What was decided about a service or route, in one line.
 pub(super) fn words(decided: &DeploymentOverride) -> String {
-    let DeploymentOverride { service, kind, value, owner, reason, dormant, schedule, .. } = decided;
+    let DeploymentOverride { kind, value, owner, reason, dormant, schedule, .. } = decided;
+    let what = listed((&decided.service, decided.route.as_ref())).said();
     let mut text = match kind.as_str() {
-        "slot" => format!("{service}: {value} serves by decision of {owner}"),
-        _ => format!("{service}: the canary gets {value}% by decision of {owner}"),
+        "slot" => format!("{what}: {value} serves by decision of {owner}"),
+        _ => format!("{what}: the canary gets {value}% by decision of {owner}"),
     };
     if let Some(schedule) = schedule {
         text += &format!(", {}", progress(schedule));
     }
-    let own = format!("{service}: ");
+    let own = format!("{what}: ");
     // What a schedule gives as its reason says the same once more.
     if !reason.is_empty() && !reason.starts_with(&own) {
         text += &format!(" ({reason})");
@@ -140,17 +193,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_may_be_left_out_when_there_is_one() {
-        let what = ("slots", "write blue_green");
-        let of = |named, all: &[&str]| {
-            service(named, what, all.iter().map(ToString::to_string).collect())
+    fn a_name_may_be_left_out_when_there_is_one() {
+        let shop = Scope::Service("shop".into());
+        let (api, web) = (Scope::Route("api".into()), Scope::Route("web".into()));
+        let of = |all: &[&Scope]| {
+            only(all.iter().map(|scope| (*scope).clone()).collect(), ("slots", "write blue_green"))
         };
-        assert_eq!(of(None, &["shop"]).unwrap(), "shop");
-        assert_eq!(of(Some("api"), &["shop", "api"]).unwrap(), "api");
-        let several = of(None, &["shop", "api"]).unwrap_err();
-        assert_eq!(several.exit, Exit::Usage);
-        assert_eq!(several.to_string(), "2 services have slots; name one of shop, api");
-        assert_eq!(of(None, &[]).unwrap_err().exit, Exit::NotFound);
+        assert_eq!(of(&[&shop]).unwrap(), shop);
+        assert_eq!(of(&[&api]).unwrap(), api);
+        for (all, expected) in [
+            (
+                vec![&shop, &api, &web],
+                "1 service and 2 routes have slots; name one of shop, --route api, --route web",
+            ),
+            (vec![&api, &web], "2 routes have slots; name one of --route api, --route web"),
+        ] {
+            let several = of(&all).unwrap_err();
+            assert_eq!((several.exit, &*several.to_string()), (Exit::Usage, expected));
+        }
+        assert_eq!(of(&[]).unwrap_err().exit, Exit::NotFound);
     }
 
     #[test]
@@ -165,6 +226,7 @@ mod tests {
         };
         let decided = |kind: &str, value: &str, schedule, reason: &str| DeploymentOverride {
             service: "shop".into(),
+            route: None,
             kind: kind.into(),
             value: value.into(),
             owner: "ann".into(),
@@ -189,5 +251,12 @@ mod tests {
         ] {
             assert_eq!(words(&decided), expected);
         }
+        let own = "route api: canary at 25%, step 2 of 3";
+        let decided = DeploymentOverride {
+            route: Some("api".into()),
+            ..decided("split", "25", Some(schedule("running")), own)
+        };
+        let expected = "route api: the canary gets 25% by decision of ann, step 2 of 3";
+        assert_eq!(words(&decided), expected, "the reason says nothing more");
     }
 }

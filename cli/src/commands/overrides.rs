@@ -25,7 +25,10 @@ async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
     let list = client.overrides().await?;
     let names = |list: &OverrideList| {
         let backends = list.overrides.iter().map(|decided| decided.backend.clone());
-        backends.chain(list.deployments.iter().map(|decided| decided.service.clone())).collect()
+        let deployments = list.deployments.iter();
+        let deployments =
+            deployments.map(|decided| deploy::name((&decided.service, decided.route.as_ref())));
+        backends.chain(deployments).collect()
     };
     let text = output.render(&list, names, |list| draw(list, output, Timestamp::now()))?;
     let note = "there is no override: everything is as the configuration says";
@@ -33,7 +36,7 @@ async fn frame(client: &Client, output: &Output) -> Result<Frame, Failure> {
     Ok(Frame::new(text, is_empty, note))
 }
 
-/// The table, and a line for each service; empty when there is no override.
+/// The table, and a line for each service or route; empty when there is no override.
 pub(crate) fn draw(list: &OverrideList, output: &Output, now: Timestamp) -> String {
     let mut text = backends(list, output, now);
     for decided in &list.deployments {
@@ -94,6 +97,7 @@ mod tests {
             version: Version(7),
             deployments: vec![DeploymentOverride {
                 service: "shop".into(),
+                route: None,
                 kind: "slot".into(),
                 value: "green".into(),
                 owner: "ann".into(),

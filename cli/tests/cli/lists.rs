@@ -34,10 +34,16 @@ fn server() -> Pretend {
                 "green": { "backends": ["web2"], "healthy": 1, "requests_per_second": 9.5 },
                 "override": { "service": "shop", "kind": "slot", "value": "green",
                 "owner": "ann", "reason": "release 7", "since": "2026-03-01T12:00:00Z" } }] }),
-            "/api/v1/canary" => json!({ "version": 42, "services": [{ "service": "api",
-                "split": 12.5, "configured": 12.5, "backends": ["api9"], "healthy": 1,
-                "stable": { "requests_per_second": 7.0, "error_percent": 0.0 },
-                "canary": { "requests_per_second": 1.0, "error_percent": 0.0 } }] }),
+            "/api/v1/canary" => {
+                let canary = |route: Value, split: f64| {
+                    json!({ "service": "api", "route": route,
+                    "split": split, "configured": 12.5, "backends": ["api9"], "healthy": 1,
+                    "stable": { "requests_per_second": 7.0, "error_percent": 0.0 },
+                    "canary": { "requests_per_second": 1.0, "error_percent": 0.0 } })
+                };
+                let all = [canary(Value::Null, 12.5), canary("v2".into(), 37.5)];
+                json!({ "version": 42, "services": all })
+            }
             "/api/v1/tokens" => json!({ "tokens": [{ "id": "AbCd1234", "state": "open",
                 "labels": [], "author": "ann" }] }),
             "/api/v1/audit" => json!({ "entries": [{ "number": 7, "hash": "ab",
@@ -84,7 +90,7 @@ fn status_is_a_sentence_and_its_tables() {
     assert!(text.contains("\nPROXY ") && text.contains("\nBACKEND "), "{text}");
     assert!(text.contains("\nOVERRIDE ") && text.contains("disk"), "{text}");
     assert!(text.contains("shop: green serves by decision of ann (release 7)"), "{text}");
-    assert!(text.contains("12.5%"), "{text}");
+    assert!(text.contains("12.5%") && text.contains("ROUTE") && text.contains("37.5%"), "{text}");
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn every_list_is_there_for_people_and_programs() {
         (&["overrides"], "web1\n"),
         (&["circuit-breakers"], "shop/web1\n"),
         (&["bg", "status"], "shop\n"),
-        (&["canary"], "api\n"),
+        (&["canary"], "api\napi/v2\n"),
         (&["tokens"], "AbCd1234\n"),
         (&["audit"], "7\n"),
         (&["config", "sources"], "backends.a.url\n"),

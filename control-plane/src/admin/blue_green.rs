@@ -2,16 +2,7 @@
 //!
 //! A switch is a version of its own beside the configuration; see [`crate::deployments`].
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{
-        Path, Query, State,
-        rejection::{BytesRejection, PathRejection, QueryRejection},
-    },
-    http::StatusCode,
-    response::Response,
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use jiff::Timestamp;
 use lb_model::{
     Version,
@@ -25,21 +16,21 @@ use lb_model::{
 
 use super::{
     Admin, Shared,
-    access::Caller,
-    config::bad_query,
-    deployments::{Case, DecideQuery, Order, Outcome, healthy, read, unknown},
-    error::{ApiError, named},
+    deployments::{Asked, Case, DecideQuery, Kind, Order, Outcome, healthy},
+    error::ApiError,
 };
-use crate::deployments::{Deployable, Deployments, SlotChoice, deployable, slot_of};
+use crate::deployments::{Deployments, Scope, SlotChoice, deployable, slot_of};
 
+const KIND: Kind =
+    Kind { bare: "slots", one: "slots", key: "blue_green", has: |made| made.blue_green.is_some() };
 const EXAMPLE: &str = "{\"slot\": \"green\", \"reason\": \"release 7\"}";
 
-/// Every service with slots, which serves, and how well the other one is.
+/// Every service and route with slots, which serves, and how well the other one is.
 #[utoipa::path(
     get,
     path = "/api/v1/blue-green",
     operation_id = "listBlueGreen",
-    responses((status = 200, description = "Every service with slots", body = BlueGreenList)),
+    responses((status = 200, description = "All slots", body = BlueGreenList)),
 )]
 pub(super) async fn list(State(admin): State<Shared>) -> Json<BlueGreenList> {
     let Some(release) = admin.cache.newest() else {
@@ -48,20 +39,24 @@ pub(super) async fn list(State(admin): State<Shared>) -> Json<BlueGreenList> {
     let now = Timestamp::now();
     let seen = admin.seen(&release, now);
     let mut services = Vec::new();
-    for (name, service) in deployable(&release.config) {
-        let Some(slots) = service.blue_green else { continue };
-        let decided = release.deployments.0.get(name);
-        let configured = release.configured.get(name).and_then(|said| said.slot);
+    for (scope, made) in deployable(&release.config) {
+        let Some(slots) = &made.blue_green else { continue };
+        let (said, counted) = (slots.said, &slots.counted);
+        let decided = release.deployments.0.get(&scope);
+        let configured = release.configured.get(&scope).and_then(|said| said.slot);
+        let rates = admin.reports.recent(counted, now);
         services.push(BlueGreenView {
-            service: name.to_owned(),
-            active: slots.active.as_str().to_owned(),
-            configured: configured.unwrap_or(slots.active).as_str().to_owned(),
-            decided: decided.and_then(|decided| decided.slot_view(name, service)),
-            fallback: slots.fallback,
-            blue: slot_view(&seen, name, &slots.blue),
-            green: slot_view(&seen, name, &slots.green),
+            service: made.service.to_owned(),
+            route: scope.route().map(ToOwned::to_owned),
+            active: said.active.as_str().to_owned(),
+            configured: configured.unwrap_or(said.active).as_str().to_owned(),
+            decided: decided.and_then(|decided| decided.slot_view(&scope, &made)),
+            fallback: said.fallback,
+            blue: slot_view(&seen, made.service, &said.blue, rates.blue),
+            green: slot_view(&seen, made.service, &said.green, rates.green),
         });
     }
+    services.sort_by(|one, two| (&one.service, &one.route).cmp(&(&two.service, &two.route)));
     Json(BlueGreenList { version: release.version, services })
 }
 
@@ -79,19 +74,33 @@ pub(super) async fn list(State(admin): State<Shared>) -> Json<BlueGreenList> {
 )]
 pub(super) async fn switch(
     State(admin): State<Shared>,
-    path: Result<Path<String>, PathRejection>,
-    caller: Caller,
-    query: Result<Query<DecideQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
-    let SwitchRequest { slot, reason, force } = read(body, EXAMPLE, None)?;
+    let SwitchRequest { slot, reason, force } = asked.body(EXAMPLE, None)?;
     let slot = slot_of(&slot).ok_or_else(|| {
         let detail = format!("`{slot}` is no slot; write blue or green");
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     })?;
-    let order = Order::new(named(path)?, &caller, query, reason)?;
-    admin.switch(order, |_| slot, force).await
+    admin.switch(asked.order(reason)?, |_| slot, force).await
+}
+
+/// The same, where a route has slots of its own.
+#[utoipa::path(
+    post,
+    path = "/api/v1/blue-green/routes/{route}/switch",
+    operation_id = "switchSlotOfRoute",
+    params(("route" = String, Path, description = "The route"), DecideQuery),
+    request_body = SwitchRequest,
+    responses(
+        (status = 200, description = "What became of it", body = DeploymentChanged),
+        (status = 409, description = "`slot_unhealthy`, `full`"),
+    ),
+)]
+pub(super) async fn switch_of_route(
+    admin: State<Shared>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    switch(admin, asked).await
 }
 
 /// Makes the other slot the one that serves, as it did before.
@@ -108,16 +117,31 @@ pub(super) async fn switch(
 )]
 pub(super) async fn rollback(
     State(admin): State<Shared>,
-    path: Result<Path<String>, PathRejection>,
-    caller: Caller,
-    query: Result<Query<DecideQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
     let default = Some(SwitchBackRequest::default());
-    let SwitchBackRequest { reason, force } = read(body, "{\"reason\": \"it is slow\"}", default)?;
-    let order = Order::new(named(path)?, &caller, query, reason)?;
-    admin.switch(order, |slots| other(slots.active), force).await
+    let SwitchBackRequest { reason, force } =
+        asked.body("{\"reason\": \"it is slow\"}", default)?;
+    admin.switch(asked.order(reason)?, |slots| other(slots.active), force).await
+}
+
+/// The same, where a route has slots of its own.
+#[utoipa::path(
+    post,
+    path = "/api/v1/blue-green/routes/{route}/rollback",
+    operation_id = "switchSlotBackOfRoute",
+    params(("route" = String, Path, description = "The route"), DecideQuery),
+    request_body(content = Option<SwitchBackRequest>),
+    responses(
+        (status = 200, description = "What became of it", body = DeploymentChanged),
+        (status = 409, description = "`slot_unhealthy`, `full`"),
+    ),
+)]
+pub(super) async fn rollback_of_route(
+    admin: State<Shared>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    rollback(admin, asked).await
 }
 
 impl Admin {
@@ -128,12 +152,13 @@ impl Admin {
         force: bool,
     ) -> Result<Response, ApiError> {
         self.deploy(order, |case, order, decided| {
-            let Some(slots) = case.service.blue_green else {
-                return Err(without_slots(case, &order.service));
+            let Some(slots) = case.made.blue_green.as_ref().map(|slots| slots.said) else {
+                return Err(KIND.missing(case.release, &order.scope));
             };
             let to = to(slots);
             if to != slots.active && !force {
-                is_ready(&self.seen(case.release, case.now), &order.service, (slots, to))?;
+                let seen = self.seen(case.release, case.now);
+                is_ready(&seen, (&order.scope, case.made.service), (slots, to))?;
             }
             Ok(change(case, order, (slots.active, to), decided))
         })
@@ -148,10 +173,10 @@ fn change(
     (before, to): (Slot, Slot),
     decided: &mut Deployments,
 ) -> Outcome {
-    let configured = case.release.configured.get(&order.service).and_then(|said| said.slot);
+    let configured = case.release.configured.get(&order.scope).and_then(|said| said.slot);
     if before != to {
         let choice = SlotChoice { slot: to, by: order.sign(case.now) };
-        decided.change(&order.service, |decided| {
+        decided.change(&order.scope, |decided| {
             decided.slot = Some(choice).filter(|_| configured != Some(to));
         });
     }
@@ -162,7 +187,7 @@ fn change(
 /// Refuses a slot without a backend that could take requests.
 fn is_ready(
     seen: &[BackendView],
-    service: &str,
+    (scope, service): (&Scope, &str),
     (slots, to): (&BlueGreen, Slot),
 ) -> Result<(), ApiError> {
     let backends = slots.backends(to);
@@ -170,7 +195,7 @@ fn is_ready(
         return Ok(());
     }
     let detail = format!(
-        "none of the {} backends in the slot {} of {service} is enabled and up on a proxy, so every \
+        "none of the {} backends in the slot {} of {scope} is enabled and up on a proxy, so every \
          request would be answered with 503; see `lbctl bg status`, or ask with force",
         backends.len(),
         to.as_str()
@@ -185,21 +210,15 @@ const fn other(slot: Slot) -> Slot {
     }
 }
 
-fn without_slots(case: &Case<'_>, asked: &str) -> ApiError {
-    let config = &case.release.config;
-    let is_there = config.services.contains_key(asked);
-    let all = deployable(config);
-    let with = |(_, service): &(&&str, &Deployable<'_>)| service.blue_green.is_some();
-    unknown((asked, "slots"), is_there, all.iter().filter(with).map(|(name, _)| *name))
-}
-
-fn slot_view(seen: &[BackendView], service: &str, backends: &[BackendName]) -> SlotView {
-    let ids: Vec<_> = backends.iter().map(ToString::to_string).collect();
-    let own = seen.iter().filter(|view| view.service == service && ids.contains(&view.id));
-    let requests_per_second = own.map(|view| view.requests_per_second).sum();
+fn slot_view(
+    seen: &[BackendView],
+    service: &str,
+    backends: &[BackendName],
+    requests_per_second: f64,
+) -> SlotView {
     SlotView {
         healthy: healthy(seen, service, backends.iter()),
-        backends: ids,
+        backends: backends.iter().map(ToString::to_string).collect(),
         requests_per_second,
     }
 }

@@ -11,7 +11,6 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::StatusCode,
 };
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -22,9 +21,9 @@ use utoipa::IntoParams;
 
 use super::{
     Admin, Shared,
-    backends::{check_limit, page},
     config::bad_query,
-    error::{ApiError, named, suggestions},
+    error::{ApiError, named, shown, suggestions},
+    listing,
 };
 use crate::sync::registry::Resetter;
 
@@ -64,10 +63,10 @@ pub(super) async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<BreakerList>, ApiError> {
     let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
-    query.check()?;
+    listing::check((query.state.as_deref(), &STATES), query.limit)?;
     let mut breakers = admin.breakers();
     breakers.retain(|view| query.asks_for(view));
-    let next = page(&mut breakers, (query.limit, query.cursor.as_deref()), |view| {
+    let next = listing::page(&mut breakers, (query.limit, query.cursor.as_deref()), |view| {
         (&view.service, &view.id)
     });
     Ok(Json(BreakerList { breakers, next }))
@@ -189,43 +188,23 @@ fn closed(
 }
 
 fn unknown(id: &str, breakers: &[BreakerView]) -> ApiError {
-    let names = breakers.iter().map(|view| view.id.as_str());
-    let asked: String = id.chars().take(128).collect();
-    let near = suggestions(id, names);
-    let detail = if breakers.is_empty() {
-        format!(
-            "there is no circuit breaker for `{asked}`, nor for any other backend; write \
-             traffic_management.circuit_breaker"
-        )
-    } else if near.is_empty() {
-        format!(
-            "there is no circuit breaker for `{asked}`; see which there are with `lbctl \
-             circuit-breakers`"
-        )
-    } else {
-        format!("there is no circuit breaker for `{asked}`; did you mean {near}?")
-    };
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
+    let near = suggestions(id, breakers.iter().map(|view| view.id.as_str()));
+    let lacks = format!("there is no circuit breaker for `{}`", shown(id));
+    if breakers.is_empty() {
+        let lacks = format!("{lacks}, nor for any other backend");
+        return ApiError::missing(&lacks, &near, "write traffic_management.circuit_breaker");
+    }
+    ApiError::missing(&lacks, &near, "see which there are with `lbctl circuit-breakers`")
 }
 
 impl ListQuery {
-    fn check(&self) -> Result<(), ApiError> {
-        if let Some(state) = self.state.as_ref().filter(|state| !STATES.contains(&state.as_str())) {
-            let detail = format!("`{state}` is no state; ask for {}", STATES.join(", "));
-            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail));
-        }
-        check_limit(self.limit)
-    }
-
     fn asks_for(&self, view: &BreakerView) -> bool {
         let is_asked =
             |asked: &Option<String>, said: &str| asked.as_ref().is_none_or(|asked| asked == said);
         let state = view.state.map_or("", |state| state.as_str());
-        let q = self.q.as_ref().is_none_or(|q| {
-            let q = q.to_lowercase();
-            [&view.id, &view.service].iter().any(|text| text.to_lowercase().contains(&q))
-        });
-        is_asked(&self.pool, &view.service) && is_asked(&self.state, state) && q
+        is_asked(&self.pool, &view.service)
+            && is_asked(&self.state, state)
+            && listing::holds(self.q.as_deref(), &[&view.id, &view.service])
     }
 }
 

@@ -3,16 +3,7 @@
 //! A decision is a version of its own beside the configuration; see [`crate::deployments`]. It
 //! ends the schedule of the canary, if that has one.
 
-use axum::{
-    Json,
-    body::Bytes,
-    extract::{
-        Path, Query, State,
-        rejection::{BytesRejection, PathRejection, QueryRejection},
-    },
-    http::StatusCode,
-    response::Response,
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use jiff::Timestamp;
 use lb_model::{
     Version,
@@ -26,27 +17,26 @@ use lb_model::{
 
 use super::{
     Admin, Shared,
-    access::Caller,
-    config::bad_query,
-    deployments::{Case, DecideQuery, Order, Outcome, healthy, read, unknown},
-    error::{ApiError, named},
+    deployments::{Asked, Case, DecideQuery, Kind, Order, Outcome, healthy},
+    error::ApiError,
 };
 use crate::{
-    deployments::{
-        Deployable, Deployments, SplitChoice, canary_id, deployable, schedule::Schedule,
-    },
+    deployments::{Deployments, SplitChoice, canary_id, deployable, schedule::Schedule},
     report::totals::Totals,
 };
+
+const KIND: Kind =
+    Kind { bare: "canary", one: "a canary", key: "canary", has: |made| made.canary.is_some() };
 
 /// All requests, in millionths.
 const ALL: u32 = 1_000_000;
 
-/// Every service with a canary, beside its stable version.
+/// Every service and route with a canary, beside its stable version.
 #[utoipa::path(
     get,
     path = "/api/v1/canary",
     operation_id = "listCanaries",
-    responses((status = 200, description = "Every service with a canary", body = CanaryList)),
+    responses((status = 200, description = "Every canary", body = CanaryList)),
 )]
 pub(super) async fn list(State(admin): State<Shared>) -> Json<CanaryList> {
     let Some(release) = admin.cache.newest() else {
@@ -55,29 +45,32 @@ pub(super) async fn list(State(admin): State<Shared>) -> Json<CanaryList> {
     let now = Timestamp::now();
     let seen = admin.seen(&release, now);
     let mut services = Vec::new();
-    for (name, service) in deployable(&release.config) {
-        let Some(canary) = service.canary else { continue };
-        let decided = release.deployments.0.get(name);
-        let configured = release.configured.get(name).and_then(|said| said.split);
-        let ids = || canary.backends.iter().map(|(id, _)| id);
-        let rates = admin.reports.recent(name, now);
+    for (scope, made) in deployable(&release.config) {
+        let Some(canary) = &made.canary else { continue };
+        let (said, counted) = (canary.said, &canary.counted);
+        let decided = release.deployments.0.get(&scope);
+        let configured = release.configured.get(&scope).and_then(|said| said.split);
+        let ids = || said.backends.iter().map(|(id, _)| id);
+        let rates = admin.reports.recent(counted, now);
         let arm = |(requests_per_second, totals): (f64, Totals)| ArmView {
             requests_per_second,
             error_percent: totals.error_percent(),
             latency: totals.latencies(),
         };
         services.push(CanaryView {
-            service: name.to_owned(),
-            split: percent(canary.traffic_split),
-            configured: percent(configured.unwrap_or(canary.traffic_split)),
-            decided: decided.and_then(|decided| decided.split_view(name, service, now)),
+            service: made.service.to_owned(),
+            route: scope.route().map(ToOwned::to_owned),
+            split: percent(said.traffic_split),
+            configured: percent(configured.unwrap_or(said.traffic_split)),
+            decided: decided.and_then(|decided| decided.split_view(&scope, &made, now)),
             backends: ids().map(ToString::to_string).collect(),
-            healthy: healthy(&seen, name, ids()),
-            steps: steps(canary),
+            healthy: healthy(&seen, made.service, ids()),
+            steps: steps(said),
             stable: arm(rates.stable),
             canary: arm(rates.canary),
         });
     }
+    services.sort_by(|one, two| (&one.service, &one.route).cmp(&(&two.service, &two.route)));
     Json(CanaryList { version: release.version, services })
 }
 
@@ -93,21 +86,29 @@ pub(super) async fn list(State(admin): State<Shared>) -> Json<CanaryList> {
         (status = 409, description = "`full`"),
     ),
 )]
-pub(super) async fn set(
-    State(admin): State<Shared>,
-    path: Result<Path<String>, PathRejection>,
-    caller: Caller,
-    query: Result<Query<DecideQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
-    let SplitRequest { split, reason } = read(body, "{\"split\": 25}", None)?;
+pub(super) async fn set(State(admin): State<Shared>, asked: Asked) -> Result<Response, ApiError> {
+    let SplitRequest { split, reason } = asked.body("{\"split\": 25}", None)?;
     let split = Percentage::parse(&split.to_string()).map_err(|error| {
         let detail = format!("`split`: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     })?;
-    let order = Order::new(named(path)?, &caller, query, reason)?;
-    admin.split(order, split).await
+    admin.split(asked.order(reason)?, split).await
+}
+
+/// The same, where a route has a canary of its own.
+#[utoipa::path(
+    post,
+    path = "/api/v1/canary/routes/{route}/set",
+    operation_id = "setCanaryOfRoute",
+    params(("route" = String, Path, description = "The route"), DecideQuery),
+    request_body = SplitRequest,
+    responses(
+        (status = 200, description = "What became of it", body = DeploymentChanged),
+        (status = 409, description = "`full`"),
+    ),
+)]
+pub(super) async fn set_of_route(admin: State<Shared>, asked: Asked) -> Result<Response, ApiError> {
+    set(admin, asked).await
 }
 
 /// Gives the new version all requests.
@@ -124,13 +125,29 @@ pub(super) async fn set(
 )]
 pub(super) async fn promote(
     State(admin): State<Shared>,
-    path: Result<Path<String>, PathRejection>,
-    caller: Caller,
-    query: Result<Query<DecideQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
+    asked: Asked,
 ) -> Result<Response, ApiError> {
-    let order = order(path, &caller, query, body)?;
-    admin.split(order, Percentage::of_millionths(ALL).unwrap_or(Percentage::ZERO)).await
+    let all = Percentage::of_millionths(ALL).unwrap_or(Percentage::ZERO);
+    admin.split(order(asked)?, all).await
+}
+
+/// The same, where a route has a canary of its own.
+#[utoipa::path(
+    post,
+    path = "/api/v1/canary/routes/{route}/promote",
+    operation_id = "promoteCanaryOfRoute",
+    params(("route" = String, Path, description = "The route"), DecideQuery),
+    request_body(content = Option<ReasonRequest>),
+    responses(
+        (status = 200, description = "What became of it", body = DeploymentChanged),
+        (status = 409, description = "`full`"),
+    ),
+)]
+pub(super) async fn promote_of_route(
+    admin: State<Shared>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    promote(admin, asked).await
 }
 
 /// Gives the new version no request.
@@ -145,27 +162,33 @@ pub(super) async fn promote(
         (status = 409, description = "`full`"),
     ),
 )]
-pub(super) async fn abort(
-    State(admin): State<Shared>,
-    path: Result<Path<String>, PathRejection>,
-    caller: Caller,
-    query: Result<Query<DecideQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, ApiError> {
-    let order = order(path, &caller, query, body)?;
-    admin.split(order, Percentage::ZERO).await
+pub(super) async fn abort(State(admin): State<Shared>, asked: Asked) -> Result<Response, ApiError> {
+    admin.split(order(asked)?, Percentage::ZERO).await
 }
 
-fn order(
-    path: Result<Path<String>, PathRejection>,
-    caller: &Caller,
-    query: Result<Query<DecideQuery>, QueryRejection>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Order, ApiError> {
-    let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+/// The same, where a route has a canary of its own.
+#[utoipa::path(
+    post,
+    path = "/api/v1/canary/routes/{route}/abort",
+    operation_id = "abortCanaryOfRoute",
+    params(("route" = String, Path, description = "The route"), DecideQuery),
+    request_body(content = Option<ReasonRequest>),
+    responses(
+        (status = 200, description = "What became of it", body = DeploymentChanged),
+        (status = 409, description = "`full`"),
+    ),
+)]
+pub(super) async fn abort_of_route(
+    admin: State<Shared>,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    abort(admin, asked).await
+}
+
+fn order(asked: Asked) -> Result<Order, ApiError> {
     let default = Some(ReasonRequest::default());
-    let ReasonRequest { reason } = read(body, "{\"reason\": \"it is well\"}", default)?;
-    Order::new(named(path)?, caller, query, reason)
+    let ReasonRequest { reason } = asked.body("{\"reason\": \"it is well\"}", default)?;
+    asked.order(reason)
 }
 
 impl Admin {
@@ -181,12 +204,12 @@ fn change(
     split: Percentage,
     decided: &mut Deployments,
 ) -> Result<Outcome, ApiError> {
-    let Some(canary) = case.service.canary else {
-        return Err(without_canary(case, &order.service));
+    let Some(canary) = case.made.canary.as_ref().map(|canary| canary.said) else {
+        return Err(KIND.missing(case.release, &order.scope));
     };
     let before = canary.traffic_split;
     let outcome = Outcome { kind: "split", before: before.to_string(), value: split.to_string() };
-    let known = decided.0.get(&order.service).and_then(|decided| decided.split.as_ref());
+    let known = decided.0.get(&order.scope).and_then(|decided| decided.split.as_ref());
     let schedule = known.and_then(|choice| choice.schedule.as_ref());
     let is_led = schedule.is_some_and(Schedule::is_running)
         || (schedule.is_none() && !canary.steps.is_empty());
@@ -198,22 +221,14 @@ fn change(
     let stopped = schedule.cloned().or_else(|| Schedule::begin(&canary.steps, case.now));
     let why = format!("{} decided otherwise", by.owner);
     let schedule = stopped.map(|schedule| schedule.stopped(&why));
-    let configured = case.release.configured.get(&order.service).and_then(|said| said.split);
+    let configured = case.release.configured.get(&order.scope).and_then(|said| said.split);
     let is_said = schedule.is_none() && configured == Some(split);
     let id = canary_id(canary, &case.release.config.backends);
     let choice = SplitChoice { split, canary: id, by, schedule };
-    decided.change(&order.service, |decided| {
+    decided.change(&order.scope, |decided| {
         decided.split = Some(choice).filter(|_| !is_said);
     });
     Ok(outcome)
-}
-
-fn without_canary(case: &Case<'_>, asked: &str) -> ApiError {
-    let config = &case.release.config;
-    let is_there = config.services.contains_key(asked);
-    let all = deployable(config);
-    let with = |(_, service): &(&&str, &Deployable<'_>)| service.canary.is_some();
-    unknown((asked, "a canary"), is_there, all.iter().filter(with).map(|(name, _)| *name))
 }
 
 fn percent(split: Percentage) -> f64 {

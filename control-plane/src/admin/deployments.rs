@@ -1,10 +1,14 @@
-//! What the endpoints of blue-green and canary share: finding a service, and committing a
-//! decision about it.
+//! What the endpoints of blue-green and canary share: reading what is asked, finding what it is
+//! about, and committing a decision about it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
-    Json, body::Bytes, extract::rejection::BytesRejection, http::StatusCode, response::Response,
+    Json,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::StatusCode,
+    response::Response,
 };
 use jiff::Timestamp;
 use lb_model::{
@@ -18,19 +22,21 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::{
-    Admin,
+    Admin, Shared,
     access::Caller,
-    config::{tagged, text},
-    error::{ApiError, suggestions, unreadable},
+    config::{bad_query, tagged, text},
+    error::{ApiError, shown, suggestions, unreadable},
     overrides::waits,
 };
 use crate::{
-    deployments::{Decided, Deployable, Deployments, deployable},
+    deployments::{Decided, Deployable, Deployments, Scope, deployable},
     snapshot::Release,
 };
 
-/// The most services about which something is decided.
+/// The most services and routes about which something is decided.
 const MOST: usize = 10_000;
+/// How many of what could be asked for are named.
+const NAMED: usize = 8;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -45,34 +51,84 @@ pub(super) struct DecideQuery {
     timeout: Option<String>,
 }
 
-/// Who decides about which service, why, and whether the answer waits for the proxies.
+/// A request to decide something. Its path names a `{service}` or a `{route}`.
+pub(super) struct Asked {
+    scope: Scope,
+    caller: Caller,
+    query: DecideQuery,
+    body: Bytes,
+}
+
+impl FromRequest<Shared> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, admin: &Shared) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let path = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, admin).await;
+        let Path(path) = path.map_err(|rejection| {
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_path", rejection.body_text())
+        })?;
+        let scope = path.into_iter().find_map(|(key, name)| match key.as_str() {
+            "service" => Some(Scope::Service(name)),
+            "route" => Some(Scope::Route(name)),
+            _ => None,
+        });
+        let scope = scope.ok_or_else(|| ApiError::internal("a path that names nothing"))?;
+        let caller = Caller::from_request_parts(&mut parts, admin).await?;
+        let query = Query::from_request_parts(&mut parts, admin).await;
+        let Query(query) = query.map_err(|rejection| bad_query(&rejection))?;
+        let body = Bytes::from_request(Request::from_parts(parts, body), admin).await;
+        let body = body.map_err(|rejection| unreadable(&rejection))?;
+        Ok(Self { scope, caller, query, body })
+    }
+}
+
+impl Asked {
+    /// The JSON object in its body, such as `example`; the default where it may be left out and is.
+    pub(super) fn body<T: DeserializeOwned>(
+        &self,
+        example: &str,
+        default: Option<T>,
+    ) -> Result<T, ApiError> {
+        if let Some(default) = default.filter(|_| self.body.is_empty()) {
+            return Ok(default);
+        }
+        let invalid = |detail| ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
+        let wrong = |error| invalid(format!("the body is not {example}: {error}"));
+        let value: serde_json::Value = serde_json::from_slice(&self.body).map_err(wrong)?;
+        // A list of the values in order would be read as well.
+        if !value.is_object() {
+            return Err(invalid(format!("the body is no object, such as {example}")));
+        }
+        serde_json::from_value(value).map_err(wrong)
+    }
+
+    /// Who decides about what, for this reason.
+    pub(super) fn order(self, reason: String) -> Result<Order, ApiError> {
+        let Self { scope, caller, query, body: _ } = self;
+        let wait = waits(query.wait, query.timeout.as_deref())?;
+        let (author, reason) = (caller.author(query.author), text(reason, ""));
+        Ok(Order { scope, author, reason, wait })
+    }
+}
+
+/// Who decides about what, why, and whether the answer waits for the proxies.
 #[derive(Debug)]
 pub(super) struct Order {
-    pub(super) service: String,
+    pub(super) scope: Scope,
     author: String,
     reason: String,
     wait: Option<Duration>,
 }
 
 impl Order {
-    pub(super) fn new(
-        service: String,
-        caller: &Caller,
-        query: DecideQuery,
-        reason: String,
-    ) -> Result<Self, ApiError> {
-        let wait = waits(query.wait, query.timeout.as_deref())?;
-        let (author, reason) = (caller.author(query.author), text(reason, ""));
-        Ok(Self { service, author, reason, wait })
-    }
-
     /// The signature of a decision that is taken now.
     pub(super) fn sign(&self, now: Timestamp) -> Decided {
         Decided { owner: self.author.clone(), reason: self.reason.clone(), since: now }
     }
 }
 
-/// What becomes of a service.
+/// What becomes of what is decided about.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) kind: &'static str,
@@ -83,23 +139,37 @@ pub(super) struct Outcome {
 /// Something to decide about: what is so, and what was decided.
 pub(super) struct Case<'r> {
     pub(super) release: &'r Release,
-    pub(super) service: Deployable<'r>,
+    pub(super) made: Deployable<'r>,
     pub(super) now: Timestamp,
 }
 
+/// A kind of deployment, as refusals speak of it.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// After "no".
+    pub(super) bare: &'static str,
+    /// After "with".
+    pub(super) one: &'static str,
+    /// Its key in `traffic_management`.
+    pub(super) key: &'static str,
+    /// Whether something has one.
+    pub(super) has: fn(&Deployable<'_>) -> bool,
+}
+
 impl Admin {
-    /// Takes a decision about a service and answers how far it has come. `decide` changes what
-    /// was decided, and says what becomes of the service.
+    /// Takes a decision and answers how far it has come. `decide` changes what was decided, and
+    /// says what it comes to.
     pub(super) async fn deploy(
         &self,
         order: Order,
         decide: impl Fn(&Case<'_>, &Order, &mut Deployments) -> Result<Outcome, ApiError>,
     ) -> Result<Response, ApiError> {
-        let (version, outcome, changed) = self.commit_deployment(&order, decide).await?;
+        let (version, (service, outcome), changed) = self.commit_deployment(&order, decide).await?;
         let progress = self.settled(version, order.wait).await;
         let Outcome { kind, before, value } = outcome;
         let answer = DeploymentChanged {
-            service: order.service,
+            service,
+            route: order.scope.route().map(ToOwned::to_owned),
             kind: kind.to_owned(),
             before,
             value,
@@ -115,23 +185,27 @@ impl Admin {
         &self,
         order: &Order,
         decide: impl Fn(&Case<'_>, &Order, &mut Deployments) -> Result<Outcome, ApiError>,
-    ) -> Result<(Version, Outcome, bool), ApiError> {
+    ) -> Result<(Version, (String, Outcome), bool), ApiError> {
         loop {
             let (head, release) = self.judged_by().await?;
-            let release = release.ok_or_else(|| nothing(&order.service))?;
+            let release = release.ok_or_else(nothing)?;
             let before = Deployments::at(&*self.store, head).await?;
             let (mut after, now) = (before.clone(), Timestamp::now());
-            let service = deployable(&release.config).get(order.service.as_str()).copied();
-            let service = service.unwrap_or_default();
-            let outcome = decide(&Case { release: &release, service, now }, order, &mut after)?;
+            let made = deployable(&release.config).remove(&order.scope).unwrap_or_default();
+            let service = made.service.to_owned();
+            let outcome = decide(&Case { release: &release, made, now }, order, &mut after)?;
+            let outcome = (service, outcome);
             if after == before {
                 return Ok((head, outcome, false));
             }
             if after.0.len() > MOST {
-                let detail = format!("something is decided about {MOST} services already");
+                let detail = format!(
+                    "something is decided about {MOST} services and routes already; see `lbctl \
+                     overrides`"
+                );
                 return Err(ApiError::new(StatusCode::CONFLICT, "full", detail));
             }
-            let reason = said(order, &outcome);
+            let reason = said(order, &outcome.1);
             let signature = (order.author.as_str(), reason.as_str());
             match after.commit(&*self.store, head, signature, now).await {
                 Ok(version) => {
@@ -154,10 +228,10 @@ impl Admin {
 
 /// What was decided, for the history.
 fn said(order: &Order, outcome: &Outcome) -> String {
-    let Order { service, reason, .. } = order;
+    let Order { scope, reason, .. } = order;
     let did = match outcome.kind {
-        "slot" => format!("{service}: {} serves", outcome.value),
-        _ => format!("{service}: canary at {}%", outcome.value),
+        "slot" => format!("{scope}: {} serves", outcome.value),
+        _ => format!("{scope}: canary at {}%", outcome.value),
     };
     if reason.is_empty() { did } else { format!("{did}: {reason}") }
 }
@@ -180,43 +254,74 @@ pub(super) fn healthy<'b>(
     ids.filter(is_well).count()
 }
 
-/// There is no such service, or it has not got what is asked for.
-pub(super) fn unknown<'c>(
-    (asked, what): (&str, &str),
-    is_there: bool,
-    names: impl Iterator<Item = &'c str>,
-) -> ApiError {
-    let near = suggestions(asked, names);
-    let shown: String = asked.chars().take(128).collect();
-    let lacks = if is_there {
-        format!("the service `{shown}` has no {what}")
-    } else {
-        format!("there is no service `{shown}` with {what}")
-    };
-    let detail = if near.is_empty() { lacks } else { format!("{lacks}; did you mean {near}?") };
+impl Kind {
+    /// Why nothing of this kind can be decided about what was asked for, and what it could be
+    /// decided about.
+    pub(super) fn missing(&self, release: &Release, asked: &Scope) -> ApiError {
+        let (config, Self { bare, one, key, has }) = (&release.config, self);
+        let all: BTreeMap<_, _> =
+            deployable(config).into_iter().filter(|(_, made)| has(made)).collect();
+        let name = shown(asked.name());
+        let is_known = |scope: Scope| all.contains_key(&scope);
+        let own: Vec<_> = all
+            .iter()
+            .filter(|(scope, made)| scope.route().is_some() && made.service == name)
+            .map(|(scope, _)| scope)
+            .collect();
+        let lacks = match (asked, config.routes.get(&*name)) {
+            (Scope::Service(_), _) if !own.is_empty() => {
+                let own = listed(&own);
+                format!("the service `{name}` has no {bare} of its own; ask for that of {own}")
+            }
+            (Scope::Service(_), _) if config.services.contains_key(&*name) => {
+                format!("the service `{name}` has no {bare}")
+            }
+            (Scope::Service(_), _) if is_known(Scope::Route(name.clone())) => {
+                format!("there is no service `{name}` with {one}, but a route: ask for that")
+            }
+            (Scope::Service(_), _) => format!("there is no service `{name}` with {one}"),
+            (Scope::Route(_), Some(route)) => {
+                let service = &route.service;
+                let of_service = if is_known(Scope::Service(service.to_string())) {
+                    format!("its service `{service}` has; ask for that")
+                } else {
+                    format!("nor has its service `{service}`")
+                };
+                format!("the route `{name}` has no {bare} of its own, {of_service}")
+            }
+            (Scope::Route(_), None) if is_known(Scope::Service(name.clone())) => {
+                format!("there is no route `{name}` with {one}, but a service: ask for that")
+            }
+            (Scope::Route(_), None) => {
+                format!("there is no route `{name}` with {one} of its own")
+            }
+        };
+        let is_same_kind = |scope: &&Scope| scope.route().is_some() == asked.route().is_some();
+        let names = all.keys().filter(is_same_kind).map(Scope::name);
+        let near = suggestions(&name, names);
+        let otherwise = if all.is_empty() {
+            format!("nothing has: write traffic_management.{key}")
+        } else {
+            format!("there are {}", listed(&all.keys().collect::<Vec<_>>()))
+        };
+        ApiError::missing(&lacks, &near, &otherwise)
+    }
+}
+
+/// What could be asked for, as far as that helps.
+fn listed(all: &[&Scope]) -> String {
+    let names = all.iter().take(NAMED).map(|scope| match scope {
+        Scope::Service(name) => format!("`{name}`"),
+        Scope::Route(name) => format!("the route `{name}`"),
+    });
+    let names = names.collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => names,
+        more => format!("{names} and {more} more"),
+    }
+}
+
+fn nothing() -> ApiError {
+    let detail = "nothing is configured yet; write a document and run `lbctl apply`";
     ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
-}
-
-fn nothing(service: &str) -> ApiError {
-    unknown((service, "a deployment"), false, std::iter::empty())
-}
-
-/// A JSON object in a body; nothing where it may be left out and is.
-pub(super) fn read<T: DeserializeOwned>(
-    body: Result<Bytes, BytesRejection>,
-    example: &str,
-    default: Option<T>,
-) -> Result<T, ApiError> {
-    let body = body.map_err(|rejection| unreadable(&rejection))?;
-    if let Some(default) = default.filter(|_| body.is_empty()) {
-        return Ok(default);
-    }
-    let invalid = |detail| ApiError::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
-    let wrong = |error| invalid(format!("the body is not {example}: {error}"));
-    let value: serde_json::Value = serde_json::from_slice(&body).map_err(wrong)?;
-    // A list of the values in order would be read as well.
-    if !value.is_object() {
-        return Err(invalid(format!("the body is no object, such as {example}")));
-    }
-    serde_json::from_value(value).map_err(wrong)
 }

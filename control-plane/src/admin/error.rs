@@ -12,6 +12,7 @@ use axum::{
 use lb_model::{
     Diagnostics, Version,
     api::{PROBLEM_TYPE, Problem},
+    value::name::MAX_LEN,
 };
 use lb_store::StoreError;
 
@@ -70,6 +71,17 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "held_by_file", detail)
     }
 
+    /// What was asked for is not there: the names that may have been meant, by [`suggestions`], or
+    /// else what to do.
+    pub(super) fn missing(lacks: &str, near: &str, otherwise: &str) -> Self {
+        let detail = if near.is_empty() {
+            format!("{lacks}; {otherwise}")
+        } else {
+            format!("{lacks}; did you mean {near}?")
+        };
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
     pub(super) fn unknown_version(version: Version, head: Version) -> Self {
         let detail = format!("there is no version {version}; the newest is {head}");
         Self::new(StatusCode::NOT_FOUND, "unknown_version", detail).with_current(head)
@@ -81,6 +93,11 @@ pub(super) fn named(path: Result<Path<String>, PathRejection>) -> Result<String,
     path.map(|Path(name)| name).map_err(|rejection| {
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_path", rejection.body_text())
     })
+}
+
+/// A name that somebody asked for, as it is told again: no longer than a name can be.
+pub(super) fn shown(asked: &str) -> String {
+    asked.chars().take(MAX_LEN).collect()
 }
 
 /// Names that somebody may have meant by one that is not there, in words; empty when none is near.

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use super::{
     Admin, Shared,
-    error::{ApiError, named, unreadable},
+    error::{ApiError, named, shown, unreadable},
 };
 use crate::sync::registry::{NoLog, ProxyLog};
 
@@ -128,7 +128,7 @@ pub(super) async fn set_of_proxy(
 
 impl Admin {
     fn log_of(&self, name: &str) -> Result<ProxyLog, ApiError> {
-        let shown: String = name.chars().take(128).collect();
+        let shown = shown(name);
         self.registry.log_of(name).map_err(|why| match why {
             NoLog::Unknown => {
                 let detail = format!("there is no proxy `{shown}`; see `lbctl proxies`");

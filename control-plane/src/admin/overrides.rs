@@ -26,7 +26,7 @@ use super::{
     Admin, Shared,
     access::Caller,
     config::{bad_query, tagged, text},
-    error::{ApiError, named, suggestions},
+    error::{ApiError, named, shown, suggestions},
 };
 use crate::{
     decisions::Decisions,
@@ -311,13 +311,8 @@ fn change(
 fn unknown(id: &str, release: Option<&Release>) -> ApiError {
     let names = release.iter().flat_map(|release| release.config.backends.keys());
     let near = suggestions(id, names.map(BackendName::as_str));
-    let id: String = id.chars().take(128).collect();
-    let detail = if near.is_empty() {
-        format!("there is no backend `{id}`; see which there are with `lbctl backends`")
-    } else {
-        format!("there is no backend `{id}`; did you mean {near}?")
-    };
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)
+    let lacks = format!("there is no backend `{}`", shown(id));
+    ApiError::missing(&lacks, &near, "see which there are with `lbctl backends`")
 }
 
 fn too_long() -> ApiError {

@@ -18,7 +18,7 @@ use lb_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Deployments, Ended, SplitChoice, canary_id, deployable,
+    Deployable, Deployments, Ended, Scope, SplitChoice, canary_id, deployable,
     schedule::{Observed, Schedule, State, Verdict},
 };
 use crate::{
@@ -66,8 +66,8 @@ struct Watched {
     marks: VecDeque<(Timestamp, Arms)>,
 }
 
-/// The steps that are being watched, by service.
-type Watching = BTreeMap<String, Watched>;
+/// The steps that are being watched.
+type Watching = BTreeMap<Scope, Watched>;
 
 impl Driver {
     /// Works until told to stop.
@@ -121,10 +121,10 @@ impl Driver {
             if let Some(version) = self.commit(release, &decided, signature, now).await? {
                 let note = |ended: &Ended| {
                     let path = match ended.kind {
-                        "slot" => format!("/api/v1/blue-green/{}/switch", ended.service),
-                        _ => format!("/api/v1/canary/{}/set", ended.service),
+                        "slot" => format!("/api/v1/blue-green/{}/switch", ended.scope.path()),
+                        _ => format!("/api/v1/canary/{}/set", ended.scope.path()),
                     };
-                    entry((keeper::AUTHOR, "END"), path, &ended.service, (version, now))
+                    entry((keeper::AUTHOR, "END"), path, &ended.scope, (version, now))
                 };
                 unnoted.extend(ended.iter().map(note));
             }
@@ -135,10 +135,11 @@ impl Driver {
             let reasons: Vec<_> = steps.moved.iter().map(|moved| moved.reason.as_str()).collect();
             let signature = (AUTHOR, &*reasons.join("; "));
             if let Some(version) = self.commit(release, &decided, signature, now).await? {
-                for Moved { service, outcome, .. } in &steps.moved {
-                    self.metrics.canary_steps.with_label_values(&[service.as_str(), outcome]).inc();
-                    let path = format!("/api/v1/canary/{service}/set");
-                    unnoted.push(entry((AUTHOR, "STEP"), path, service, (version, now)));
+                for Moved { scope, service, outcome, .. } in &steps.moved {
+                    let labels = [service.as_str(), scope.route().unwrap_or_default(), outcome];
+                    self.metrics.canary_steps.with_label_values(&labels).inc();
+                    let path = format!("/api/v1/canary/{}/set", scope.path());
+                    unnoted.push(entry((AUTHOR, "STEP"), path, scope, (version, now)));
                 }
             }
         }
@@ -170,7 +171,7 @@ impl Driver {
 fn entry(
     (who, method): (&str, &str),
     path: String,
-    service: &str,
+    scope: &Scope,
     (version, now): (Version, Timestamp),
 ) -> AuditEntry {
     AuditEntry {
@@ -181,7 +182,7 @@ fn entry(
         from: "this machine".to_owned(),
         method: method.to_owned(),
         path,
-        object: Some(service.to_owned()),
+        object: Some(scope.name().to_owned()),
         status: 200,
         code: None,
         version: Some(version),
@@ -197,6 +198,8 @@ struct Steps {
 
 #[derive(Debug)]
 struct Moved {
+    scope: Scope,
+    /// Whose backends are divided.
     service: String,
     reason: String,
     outcome: &'static str,
@@ -212,21 +215,21 @@ fn step(
 ) -> Steps {
     let mut steps = Steps::default();
     let mut led = Vec::new();
-    for (name, service) in deployable(&release.config) {
-        let Some(canary) = service.canary.filter(|canary| !canary.steps.is_empty()) else {
+    for (scope, Deployable { service, canary, .. }) in deployable(&release.config) {
+        let Some(canary) = canary.filter(|canary| !canary.said.steps.is_empty()) else {
             continue;
         };
-        let id = canary_id(canary, &release.config.backends);
-        let known = decided.0.get(name).and_then(|decided| decided.split.as_ref());
+        let id = canary_id(canary.said, &release.config.backends);
+        let known = decided.0.get(&scope).and_then(|decided| decided.split.as_ref());
         let next = match known {
-            None => Schedule::begin(&canary.steps, now).map(|begun| (begun, "started")),
+            None => Schedule::begin(&canary.said.steps, now).map(|begun| (begun, "started")),
             Some(choice) => {
                 let Some(schedule) = choice.schedule.as_ref().filter(|s| s.is_running()) else {
                     continue;
                 };
-                led.push(name.to_owned());
-                let arms = reports.arms(name);
-                let observed = watched(watching, name, schedule.since, &arms, now);
+                led.push(scope.clone());
+                let arms = reports.arms(&canary.counted);
+                let observed = watched(watching, &scope, schedule.since, &arms, now);
                 let verdict = schedule.judge(&observed, now);
                 let outcome = match &verdict {
                     Verdict::Next => "advanced",
@@ -238,23 +241,23 @@ fn step(
         };
         steps.are_running = true;
         let Some((next, outcome)) = next else { continue };
-        let reason = said(name, &next);
-        steps.moved.push(Moved { service: name.to_owned(), reason: reason.clone(), outcome });
-        let choice = SplitChoice::scheduled(next, id, reason, now);
-        decided.change(name, |decided| decided.split = Some(choice));
+        let reason = said(&scope, &next);
+        let choice = SplitChoice::scheduled(next, id, reason.clone(), now);
+        decided.change(&scope, |decided| decided.split = Some(choice));
+        steps.moved.push(Moved { scope, service: service.to_owned(), reason, outcome });
     }
-    watching.retain(|name, _| led.contains(name));
+    watching.retain(|scope, _| led.contains(scope));
     steps
 }
 
 /// What a schedule did, for the history.
-fn said(service: &str, schedule: &Schedule) -> String {
+fn said(scope: &Scope, schedule: &Schedule) -> String {
     let (split, all) = (schedule.split(), schedule.steps.len());
     match schedule.state {
-        State::Finished => format!("{service}: the canary finished its steps, at {split}%"),
-        State::Aborted => format!("{service}: the canary was aborted: {}", schedule.why),
+        State::Finished => format!("{scope}: the canary finished its steps, at {split}%"),
+        State::Aborted => format!("{scope}: the canary was aborted: {}", schedule.why),
         State::Running | State::Stopped => {
-            format!("{service}: canary at {split}%, step {} of {all}", schedule.step + 1)
+            format!("{scope}: canary at {split}%, step {} of {all}", schedule.step + 1)
         }
     }
 }
@@ -262,13 +265,13 @@ fn said(service: &str, schedule: &Schedule) -> String {
 /// Takes in what was counted by now, and gives what that is since the step began and lately.
 fn watched(
     watching: &mut Watching,
-    service: &str,
+    scope: &Scope,
     since: Timestamp,
     arms: &Arms,
     now: Timestamp,
 ) -> Observed {
     let new = || Watched { since, begin: *arms, marks: VecDeque::new() };
-    let watched = watching.entry(service.to_owned()).or_insert_with(new);
+    let watched = watching.entry(scope.clone()).or_insert_with(new);
     let went_back = |before: &Arms| {
         arms.stable.requests < before.stable.requests
             || arms.canary.requests < before.canary.requests

@@ -13,15 +13,6 @@ use lb_proto::v1::{BackendHealth, BackendReport, BreakerReport, BreakerState};
 
 use super::{Measured, Reports, totals::Totals};
 
-/// What the versions of a service do: requests a second, and what was counted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Recent {
-    /// The version that most get.
-    pub stable: (f64, Totals),
-    /// The new version.
-    pub canary: (f64, Totals),
-}
-
 impl Reports {
     /// Every backend of every service, as the fleet sees it, by service and id.
     pub fn backends(&self, config: &Config, now: Timestamp) -> Vec<BackendView> {
@@ -70,26 +61,6 @@ impl Reports {
             }
         }
         views
-    }
-
-    /// What the versions of a service do, over about ten seconds.
-    pub fn recent(&self, service: &str, now: Timestamp) -> Recent {
-        let known = self.lock();
-        let mut recent = Recent::default();
-        let first = (service.to_owned(), String::new());
-        for latest in known.proxies.values().filter(|latest| latest.is_fresh(now)) {
-            let own = latest.backends.range(&first..).take_while(|(place, _)| place.0 == service);
-            for (_, measured) in own {
-                let (seconds, came) = measured.window(latest.at);
-                let is_canary = measured.report.canary;
-                let arm = if is_canary { &mut recent.canary } else { &mut recent.stable };
-                if seconds > 0.0 {
-                    arm.0 += came.requests as f64 / seconds;
-                }
-                arm.1 = arm.1.and(&came);
-            }
-        }
-        recent
     }
 
     /// Backends by health.
@@ -208,7 +179,7 @@ fn fill(view: &mut BackendView, seen: &[(Timestamp, &Measured)], now: Timestamp)
         view.requests = view.requests.saturating_add(report.requests);
         view.failures = view.failures.saturating_add(report.failures);
         view.server_errors = view.server_errors.saturating_add(report.server_errors);
-        let (seconds, window) = measured.window(at);
+        let (seconds, window) = measured.running.window(at, Totals::since);
         if seconds > 0.0 {
             view.requests_per_second += window.requests as f64 / seconds;
         }

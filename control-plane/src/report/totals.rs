@@ -3,14 +3,15 @@
 //! Pure: whoever holds totals knows when they were true.
 
 use lb_model::api::LatencyView;
-use lb_proto::v1::BackendReport;
+use lb_proto::v1::{ArmReport, BackendReport};
 
 /// Upper bounds of the buckets in milliseconds; the last bucket has none.
 const BOUNDS: [f64; 14] = [
     0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0,
 ];
 
-/// What a proxy counted about a backend since it started, or sums of that.
+/// What a proxy counted about a backend, or one version of a canary, since it started, or sums of
+/// that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Requests sent.
@@ -26,12 +27,21 @@ pub struct Totals {
 impl Totals {
     /// What a report says.
     pub fn of(report: &BackendReport) -> Self {
-        let bucket = |bucket: usize| report.latency.get(bucket).copied().unwrap_or_default();
         Self {
             requests: report.requests,
             failures: report.failures,
             server_errors: report.server_errors,
-            latency: std::array::from_fn(bucket),
+            latency: buckets(&report.latency),
+        }
+    }
+
+    /// What a report says of one version.
+    pub fn of_arm(report: &ArmReport) -> Self {
+        Self {
+            requests: report.requests,
+            failures: report.failures,
+            server_errors: report.server_errors,
+            latency: buckets(&report.latency),
         }
     }
 
@@ -96,6 +106,11 @@ impl Totals {
         let rounded = |share| self.quantile(share).map(|ms| (ms * 100.0).round() / 100.0);
         Some(LatencyView { p50_ms: rounded(0.5)?, p95_ms: rounded(0.95)?, p99_ms: rounded(0.99)? })
     }
+}
+
+/// The buckets that are known here; those that were not sent are empty.
+fn buckets(reported: &[u64]) -> [u64; BOUNDS.len() + 1] {
+    std::array::from_fn(|bucket| reported.get(bucket).copied().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -274,7 +274,7 @@ impl Exchange {
         let counters = self.counters();
         let took = Took::new(now.saturating_duration_since(self.start));
         counters.took(took);
-        self.endpoint().took(took);
+        self.attempt.took(took);
         if self.uploaded > 0 {
             counters.bytes_received.add(self.uploaded);
             self.endpoint().counters().bytes_sent.add(self.uploaded);

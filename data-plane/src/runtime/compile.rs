@@ -16,6 +16,7 @@ use lb_model::{
 use lb_routing::RouteTable;
 use rustls::{ServerConfig, sign::CertifiedKey};
 
+pub(super) use self::clusters::route_of;
 use self::routes::Routes;
 use super::{
     compiled::{CompiledEntryPoint, CompiledSnapshot},

@@ -14,11 +14,11 @@ use std::{
 
 use lb_http::Reason;
 use lb_model::{config::Config, resource::HashKey, value::Label};
-use lb_upstream::{Cluster, HealthChange, PolicyCounts};
+use lb_upstream::{ArmsCounts, Cluster, HealthChange, PolicyCounts};
 use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 
 use super::{
-    compile::{CompileContext, CompileError, compile},
+    compile::{CompileContext, CompileError, compile, route_of},
     compiled::CompiledSnapshot,
     diff::{ListenerKey, diff, wanted},
     health::HealthChecks,
@@ -332,22 +332,17 @@ fn backends(clusters: &[Arc<Cluster>], now: Instant) -> Vec<BackendStats> {
     all
 }
 
-/// What was decided, by service.
+/// What was decided, by service and route.
 fn services(clusters: &[Arc<Cluster>]) -> Vec<ServiceStats> {
-    let mut services: Vec<ServiceStats> = Vec::new();
-    for cluster in clusters {
-        let Some(counters) = cluster.counters() else { continue };
-        let counts = PolicyCounts::sum(counters);
-        let sessions = cluster.policy().map_or(0, |policy| policy.sessions() as u64);
-        if let Some(last) = services.last_mut().filter(|last| last.service == *cluster.name()) {
-            last.counts += counts;
-            last.sessions += sessions;
-        } else {
-            let service = Arc::clone(cluster.name());
-            services.push(ServiceStats { service, counts, sessions });
-        }
-    }
-    services
+    let decided = clusters.iter().filter_map(|cluster| Some((cluster, cluster.counters()?)));
+    let each = decided.map(|(cluster, counters)| ServiceStats {
+        service: Arc::clone(cluster.name()),
+        route: route_of(cluster.key()).map(Into::into),
+        counts: PolicyCounts::sum(counters),
+        arms: cluster.arms().map(|arms| ArmsCounts::sum(arms)),
+        sessions: cluster.policy().map_or(0, |policy| policy.sessions() as u64),
+    });
+    each.collect()
 }
 
 /// What stands in for the key of a lineage until a version of one arrives.

@@ -10,8 +10,10 @@ use lb_http::{Fields, Reason, grpc, h1::ResponseHead};
 use tokio::time::Instant;
 
 use crate::{
+    arms::ArmCounters,
     breaker::{Outcome, Permit, Transition},
     cluster::LocalCluster,
+    latency::Took,
     limiter::{NoPlace, Place},
     pool::LocalEndpoint,
 };
@@ -47,6 +49,9 @@ impl Attempt {
         let counters = endpoint.counters();
         counters.in_flight.bump();
         counters.requests.bump();
+        if let Some(arm) = watched.as_ref().and_then(|watched| watched.arm()) {
+            arm.begin();
+        }
         Self { endpoint: Rc::clone(endpoint), watched }
     }
 
@@ -88,6 +93,9 @@ impl Attempt {
     pub fn respond(&mut self, head: &ResponseHead, now: Instant) {
         let Some(watched) = &mut self.watched else { return };
         let status = head.status.as_u16();
+        if let Some(arm) = watched.arm() {
+            arm.respond(status);
+        }
         let is_failure = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
         let code = match grpc::status(&head.fields) {
@@ -101,6 +109,9 @@ impl Attempt {
             code => code,
         };
         let is_failed_call = code.is_some_and(grpc::is_failure);
+        if let (true, Some(arm)) = (is_failed_call, watched.arm()) {
+            arm.fail();
+        }
         // A breaker counts the codes that it names, an ejection those of servers that fail.
         let failed = (is_failure || is_failed_call, status >= 500 || is_failed_call);
         watched.respond(&self.endpoint, failed, took, now);
@@ -111,6 +122,9 @@ impl Attempt {
         let Some(watched) = &mut self.watched else { return };
         let Some(took) = watched.answered else { return };
         let failed = trailers.and_then(grpc::status).is_some_and(grpc::is_failure);
+        if let (true, Some(arm)) = (failed, watched.arm()) {
+            arm.fail();
+        }
         watched.respond(&self.endpoint, (failed, failed), took, now);
     }
 
@@ -124,8 +138,19 @@ impl Attempt {
             | Reason::UpstreamTimeout => Outcome::Failure,
             _ => Outcome::Undecided,
         };
+        if let (Outcome::Failure, Some(arm)) = (outcome, watched.arm()) {
+            arm.fail();
+        }
         let took = now.saturating_duration_since(watched.start).max(COST_OF_FAILURE);
         watched.judge(&self.endpoint, (outcome, outcome), took, now);
+    }
+
+    /// Takes in how long the whole request took that ended with this try.
+    pub fn took(&self, took: Took) {
+        self.endpoint.took(took);
+        if let Some(arm) = self.watched.as_ref().and_then(|watched| watched.arm()) {
+            arm.took(took);
+        }
     }
 }
 
@@ -143,6 +168,10 @@ impl Drop for Attempt {
 }
 
 impl Watched {
+    fn arm(&self) -> Option<&ArmCounters> {
+        self.cluster.arm(self.index)
+    }
+
     /// Tells the breaker whether the first failed, and whoever ejects whether the second did.
     fn respond(
         &mut self,

@@ -19,6 +19,7 @@ use lb_routing::hash;
 use tokio::time::Instant;
 
 use crate::{
+    arms::{ArmCounters, ArmsCounters},
     ask::Ask,
     attempt::Attempt,
     balancer::{Balancer, Loads, round_robin::RoundRobin},
@@ -48,6 +49,8 @@ pub struct Cluster {
     policy: Option<Policy>,
     /// What was decided, where anything is.
     counters: Option<Arc<PerWorker<PolicyCounters>>>,
+    /// How the versions answer, where there are two.
+    arms: Option<Arc<PerWorker<ArmsCounters>>>,
 }
 
 /// One backend in its place in a cluster.
@@ -144,6 +147,10 @@ impl Cluster {
             let before = previous.and_then(|previous| previous.counters.as_ref());
             before.map_or_else(|| Arc::new(PerWorker::new(around.workers)), Arc::clone)
         });
+        let arms = traffic.canary.is_some().then(|| {
+            let before = previous.and_then(|previous| previous.arms.as_ref());
+            before.map_or_else(|| Arc::new(PerWorker::new(around.workers)), Arc::clone)
+        });
         let mut members = Vec::with_capacity(found.len());
         for (index, (id, backend)) in found.into_iter().enumerate() {
             let check = service.health_check.as_ref();
@@ -193,7 +200,7 @@ impl Cluster {
             return Ok(Arc::clone(previous));
         }
         let (key, name, service) = (Arc::clone(key), Arc::clone(name), Arc::clone(service));
-        Ok(Arc::new(Self { key, name, service, members, policy, counters }))
+        Ok(Arc::new(Self { key, name, service, members, policy, counters, arms }))
     }
 
     /// What tells it from all others: the service's name, unless it is for one route only.
@@ -224,6 +231,11 @@ impl Cluster {
     /// What was decided about its requests, where anything is.
     pub const fn counters(&self) -> Option<&Arc<PerWorker<PolicyCounters>>> {
         self.counters.as_ref()
+    }
+
+    /// How its stable version and its canary answer, where it has one.
+    pub const fn arms(&self) -> Option<&Arc<PerWorker<ArmsCounters>>> {
+        self.arms.as_ref()
     }
 
     /// Compares its backends with each other, and takes out those that answer much worse. To be
@@ -422,6 +434,12 @@ impl LocalCluster {
             Some(counters) => counters.of(self.worker),
             None => &self.unread,
         }
+    }
+
+    /// What this worker counts of the version that a member is of, where there are two.
+    pub(crate) fn arm(&self, index: usize) -> Option<&ArmCounters> {
+        let arms = self.cluster.arms.as_ref()?.of(self.worker);
+        Some(if self.standing(index)?.is_canary { &arms.canary } else { &arms.stable })
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {

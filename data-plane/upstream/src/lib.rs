@@ -10,6 +10,7 @@
 //! Which service a request goes to, and what a failure looks like to the client, is decided by
 //! the proxy, not here.
 
+pub mod arms;
 pub mod attempt;
 pub mod balancer;
 pub mod breaker;
@@ -31,6 +32,7 @@ pub mod slow_start;
 pub mod split;
 pub mod sticky;
 
+pub use arms::{ArmCounts, ArmsCounts};
 pub use attempt::Attempt;
 pub use choose::{Acquaintance, Picked};
 pub use cluster::{Blueprint, Cluster, LocalCluster, Member, MissingBackend};

@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::LatencyView;
 use crate::snapshot::Version;
 
-/// What was decided about a service beside the configuration.
+/// What was decided about a service or route beside the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentOverride {
-    /// The service.
+    /// The service; of a route, the one that it leads to, and empty while there is no such route.
     pub service: String,
+    /// The route, if it is about its own slots or canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// `slot`, of a blue-green deployment, or `split`, of a canary.
     pub kind: String,
     /// `blue` or `green`, or the percentage of requests for the canary.
@@ -36,16 +39,19 @@ pub struct DeploymentOverride {
 pub struct BlueGreenList {
     /// The version they are of; 0 before the first.
     pub version: Version,
-    /// Every service with slots, by name.
+    /// Every service with slots, by name, and every route with slots of its own after its service.
     pub services: Vec<BlueGreenView>,
 }
 
-/// The slots of a service.
+/// The slots of a service or route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlueGreenView {
-    /// The service.
+    /// The service; of a route, the one that it leads to.
     pub service: String,
+    /// The route, if the slots are its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// The slot that serves: `blue` or `green`.
     pub active: String,
     /// What the configuration says of it.
@@ -73,7 +79,8 @@ pub struct SlotView {
     pub requests_per_second: f64,
 }
 
-/// `POST /api/v1/blue-green/{service}/switch`: which slot serves from now on.
+/// `POST /api/v1/blue-green/{service}/switch`, or `/routes/{route}/switch`: which slot serves from
+/// now on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -89,7 +96,8 @@ pub struct SwitchRequest {
     pub force: bool,
 }
 
-/// `POST /api/v1/blue-green/{service}/rollback`: the other slot serves again.
+/// `POST /api/v1/blue-green/{service}/rollback`, or `/routes/{route}/rollback`: the other slot
+/// serves again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -102,7 +110,8 @@ pub struct SwitchBackRequest {
     pub force: bool,
 }
 
-/// `POST /api/v1/canary/{service}/set`: how many requests the new version gets.
+/// `POST /api/v1/canary/{service}/set`, or `/routes/{route}/set`: how many requests the new version
+/// gets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -115,7 +124,7 @@ pub struct SplitRequest {
     pub reason: String,
 }
 
-/// `POST /api/v1/canary/{service}/promote` and `/abort`.
+/// `POST /api/v1/canary/{service}/promote` and `/abort`, and the same of `/routes/{route}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -125,12 +134,15 @@ pub struct ReasonRequest {
     pub reason: String,
 }
 
-/// What became of a service that was deployed otherwise.
+/// What became of a service or route that was deployed otherwise.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentChanged {
-    /// The service.
+    /// The service; of a route, the one that it leads to.
     pub service: String,
+    /// The route, if it is about its own slots or canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// `slot` or `split`.
     pub kind: String,
     /// What it was before.
@@ -153,16 +165,19 @@ pub struct DeploymentChanged {
 pub struct CanaryList {
     /// The version they are of; 0 before the first.
     pub version: Version,
-    /// Every service with a canary, by name.
+    /// Every service with a canary, by name, and every route with one of its own after its service.
     pub services: Vec<CanaryView>,
 }
 
-/// The canary of a service, beside its stable version.
+/// The canary of a service or route, beside its stable version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CanaryView {
-    /// The service.
+    /// The service; of a route, the one that it leads to.
     pub service: String,
+    /// The route, if the canary is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// The percentage of requests that the canary gets.
     pub split: f64,
     /// What the configuration says of it.

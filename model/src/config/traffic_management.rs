@@ -81,6 +81,15 @@ pub struct Canary {
     pub steps: Vec<CanaryStep>,
 }
 
+/// Which deployments a route has of its own, in the place of those of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnDeployments {
+    /// Whether it has slots of its own.
+    pub blue_green: bool,
+    /// Whether it has a canary of its own.
+    pub canary: bool,
+}
+
 /// A share and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CanaryStep {

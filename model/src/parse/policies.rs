@@ -5,7 +5,7 @@
 //! it names backends, so it is for the services that have them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     config::{
-        Backend, BlueGreen, EntryPoint, Grpc, Jwt, Objects, Policies, RateLimit, Route,
-        RoutePolicy, Service, ServicePolicy, TrafficManagement, Waf,
+        Backend, BlueGreen, EntryPoint, Grpc, Jwt, Objects, OwnDeployments, Policies, RateLimit,
+        Route, RoutePolicy, Service, ServicePolicy, TrafficManagement, Waf,
     },
     diagnostic::code,
     document::{self, At, Document},
@@ -49,13 +49,14 @@ type Made<'a> = (
 
 impl Faults<'_> {
     /// Everything beyond where requests go. What of it a proxy runs is put into services and
-    /// routes; backends that canaries bring along are added.
+    /// routes; backends that canaries bring along are added. Gives which routes have deployments
+    /// of their own beside.
     pub(super) fn policies(
         &mut self,
         document: &Document,
         (entry_points, services, routes): Made<'_>,
         backends: &mut Objects<BackendName, Backend>,
-    ) -> Policies {
+    ) -> (Policies, BTreeMap<RouteName, OwnDeployments>) {
         let plugins = self.plugins(document);
         let middlewares = self.middlewares(document, service_names(document, services));
         let written = backends.clone();
@@ -92,6 +93,7 @@ impl Faults<'_> {
                 policies.services.insert(name.clone(), policy);
             }
         }
+        let mut own_deployments = BTreeMap::new();
         let by_name: HashMap<&str, _> =
             document.routes.iter().flatten().map(|(n, r)| (n.value.as_str(), r)).collect();
         for (name, route) in routes.iter_mut() {
@@ -101,6 +103,8 @@ impl Faults<'_> {
             let own = written.and_then(|written| written.traffic_management.as_ref());
             let traffic = own.zip(services.get(&route.service));
             let traffic = traffic.map(|(own, pool)| self.route_traffic(own, pool, &mut around));
+            let own = own.zip(traffic.as_deref()).and_then(|(own, made)| of_its_own(own, made));
+            own_deployments.extend(own.map(|own| (name.clone(), own)));
             let of_service = policies.services.get(&route.service);
             let of_service = of_service.into_iter().flat_map(|policy| &policy.middlewares);
             let names = policy.middlewares.iter().chain(of_service);
@@ -114,7 +118,7 @@ impl Faults<'_> {
         }
         self.path.clear();
         backends.extend(around.made);
-        policies
+        (policies, own_deployments)
     }
 
     /// The blocks at the top level.
@@ -388,4 +392,16 @@ fn own_cookie(
     if let (Ok(own), Some(sessions)) = (own, Arc::make_mut(traffic).session_stickiness.as_mut()) {
         sessions.cookie_name = Some(own);
     }
+}
+
+/// Which deployments of a route are its own, by what it says and what that means; none if none is.
+fn of_its_own(
+    written: &document::TrafficManagement,
+    made: &TrafficManagement,
+) -> Option<OwnDeployments> {
+    let own = OwnDeployments {
+        blue_green: said(written.blue_green.as_ref()).is_some() && made.blue_green.is_some(),
+        canary: said(written.canary.as_ref()).is_some() && made.canary.is_some(),
+    };
+    (own != OwnDeployments::default()).then_some(own)
 }

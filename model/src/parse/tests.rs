@@ -143,6 +143,34 @@ fn a_block_that_does_not_say_whether_it_is_on_leaves_the_one_above_as_it_is() {
     assert!(config.services["s"].traffic_management.circuit_breaker.is_some());
 }
 
+#[test]
+fn a_deployment_is_a_routes_own_only_where_the_route_turns_it_on() {
+    let canary =
+        "canary: { enabled: true, traffic_split: 10, canary_backends: [{ backend_id: b }] }";
+    let slots = "blue_green: { enabled: true, blue_backends: [a], green_backends: [b] }";
+    let text = format!(
+        "backends: {{ a: {{ url: \"http://a\" }}, b: {{ url: \"http://b\" }} }}\n\
+         services: {{ s: {{ backends: [a, b], traffic_management: {{ {canary} }} }} }}\nroutes:\n  \
+         none: {{ rule: \"Path(`/a`)\" }}\n  \
+         other: {{ rule: \"Path(`/b`)\", traffic_management: {{ circuit_breaker: {{ enabled: true }} }} }}\n  \
+         same: {{ rule: \"Path(`/c`)\", traffic_management: {{ {canary} }} }}\n  \
+         slots: {{ rule: \"Path(`/d`)\", traffic_management: {{ {slots} }} }}\n  \
+         off: {{ rule: \"Path(`/e`)\", traffic_management: {{ canary: {{ enabled: false }} }} }}\n"
+    );
+    let config = Config::parse(&Bundle::of_text("lb.yaml", &text), 0).unwrap().config;
+    let own: Vec<_> = config
+        .own_deployments
+        .iter()
+        .map(|(name, own)| (name.as_str(), own.blue_green, own.canary))
+        .collect();
+    assert_eq!(own, [("same", false, true), ("slots", true, false)]);
+    let canary =
+        |name: &str| config.routes[name].traffic_management.as_ref().unwrap().canary.clone();
+    assert!(canary("other").is_some() && canary("slots").is_some(), "that of the service");
+    assert!(canary("off").is_none());
+    assert!(config.for_proxies(&crate::value::Labels::default()).own_deployments.is_empty());
+}
+
 /// What a block means with the keys that it needs, and with every default written out beside.
 fn with_defaults(record: &str, before: &str, needed: &str, after: &str) -> [Config; 2] {
     let schema = crate::schema::schema();

@@ -1,5 +1,5 @@
 use lb_model::{Bundle, Version, config::Slot};
-use lb_proto::v1::{BackendReport, ReportBatch};
+use lb_proto::v1::{ArmReport, ReportBatch, ServiceReport};
 use lb_store::{Commit, Key, MemoryStore};
 
 use super::*;
@@ -18,7 +18,16 @@ services:
     backends: [a]
     traffic_management:
       canary: { enabled: true, canary_backends: [{ backend_id: b }], STEPS }
+routes:
+  all: { rule: PathPrefix(`/`), service: shop }
+  own:
+    rule: PathPrefix(`/own`)
+    service: shop
+    traffic_management:
+      canary: { enabled: true, canary_backends: [{ backend_id: b }], OWN }
 ";
+/// Of the canary that is not looked at.
+const STILL: &str = "traffic_split: 1";
 const STEPS: &str = "steps: [{ split: 5, for: 10s }, { split: 50, for: 10s }]";
 
 struct Bench {
@@ -27,10 +36,16 @@ struct Bench {
     unnoted: Vec<AuditEntry>,
     sequence: u64,
     counted: [u64; 3],
+    /// Whether it is the canary of the route that is looked at.
+    route: bool,
 }
 
 impl Bench {
     async fn new(steps: &str) -> Self {
+        Self::of(steps, false).await
+    }
+
+    async fn of(steps: &str, route: bool) -> Self {
         let driver = Driver {
             store: Arc::new(MemoryStore::new()),
             cache: Arc::default(),
@@ -39,14 +54,16 @@ impl Bench {
             audit: Arc::new(Audit::new(Arc::new(MemoryStore::new()))),
         };
         let (watching, sequence, counted) = (Watching::new(), 0, [0; 3]);
-        let mut bench = Self { driver, watching, unnoted: Vec::new(), sequence, counted };
+        let mut bench = Self { driver, watching, unnoted: Vec::new(), sequence, counted, route };
         bench.apply(steps).await;
         bench.count([0; 3]);
         bench
     }
 
     async fn apply(&mut self, steps: &str) {
-        let bundle = Bundle::of_text("lb.yaml", &DOCUMENT.replace("STEPS", steps));
+        let (of_service, of_route) = if self.route { (STILL, steps) } else { (steps, STILL) };
+        let text = DOCUMENT.replace("STEPS", of_service).replace("OWN", of_route);
+        let bundle = Bundle::of_text("lb.yaml", &text);
         let commit = Commit {
             author: "ann".into(),
             reason: String::new(),
@@ -74,19 +91,28 @@ impl Bench {
             *counted += more;
         }
         let [stable, canary, failed] = self.counted;
-        let report = |backend: &str, requests, server_errors, canary| BackendReport {
-            service: "shop".into(),
-            backend: backend.into(),
-            requests,
-            server_errors,
-            canary,
-            ..BackendReport::default()
+        let arm = |requests, server_errors| {
+            Some(ArmReport { requests, server_errors, ..ArmReport::default() })
         };
+        let report = |route: &str, stable_arm, canary_arm| ServiceReport {
+            service: "shop".into(),
+            route: route.into(),
+            stable_arm,
+            canary_arm,
+            ..ServiceReport::default()
+        };
+        // What the other of the two counts is well, and plenty.
+        let well = (arm(self.sequence * 10_000, 0), arm(self.sequence * 10_000, 0));
+        let own = (arm(stable, 0), arm(canary, failed));
+        let (of_service, of_route) = if self.route { (well, own) } else { (own, well) };
         let batch = ReportBatch {
             proxy: "p".into(),
             instance: "1".into(),
             sequence: self.sequence,
-            backends: vec![report("b", canary, failed, true), report("a", stable, 0, false)],
+            services: vec![
+                report("", of_service.0, of_service.1),
+                report("own", of_route.0, of_route.1),
+            ],
             ..ReportBatch::default()
         };
         self.driver.reports.take(batch, at(0));
@@ -103,8 +129,14 @@ impl Bench {
 
     fn split(&self) -> String {
         let release = self.driver.cache.newest().unwrap();
-        let traffic = &release.config.services["shop"].traffic_management;
-        traffic.canary.as_ref().unwrap().traffic_split.to_string()
+        let of_service = &release.config.services["shop"].traffic_management;
+        let of_route = release.config.routes["own"].traffic_management.as_ref().unwrap();
+        let (own, other) = if self.route { (of_route, of_service) } else { (of_service, of_route) };
+        let split = |traffic: &lb_model::config::TrafficManagement| {
+            traffic.canary.as_ref().unwrap().traffic_split.to_string()
+        };
+        assert_eq!(split(other), "1", "nobody decided about that");
+        split(own)
     }
 
     async fn said(&self) -> (u64, String, String) {
@@ -146,7 +178,7 @@ async fn a_good_canary_grows_by_versions_of_its_own_and_stays() {
     assert_eq!(noted, [2, 3, 4]);
     assert_eq!(bench.unnoted[0].path, "/api/v1/canary/shop/set");
     let text = bench.driver.metrics.render();
-    assert!(text.contains("outcome=\"finished\",service=\"shop\"} 1"), "{text}");
+    assert!(text.contains("outcome=\"finished\",route=\"\",service=\"shop\"} 1"), "{text}");
 }
 
 #[tokio::test]
@@ -194,7 +226,8 @@ async fn what_the_configuration_says_by_itself_is_no_decision_any_more() {
     let by = Decided { owner: "ann".into(), reason: String::new(), since: at(0) };
     let mut decided = Deployments::default();
     let id = canary_id(&canary, &release.config.backends);
-    decided.change("shop", |decided| {
+    let shop = Scope::Service("shop".into());
+    decided.change(&shop, |decided| {
         let split = lb_model::value::Percentage::parse("40").unwrap();
         decided.split = Some(SplitChoice { split, canary: id, by: by.clone(), schedule: None });
         decided.slot = Some(SlotChoice { slot: Slot::Green, by });
@@ -208,7 +241,25 @@ async fn what_the_configuration_says_by_itself_is_no_decision_any_more() {
     let reason = "the decided split of shop ended: the configuration says the same";
     assert_eq!(bench.said().await, said(4, "expiry", reason));
     let left = Decisions::at(&*bench.driver.store, Version(4)).await.unwrap();
-    assert!(
-        left.deployments.0["shop"].split.is_none() && left.deployments.0["shop"].slot.is_some()
-    );
+    assert!(left.deployments.0[&shop].split.is_none() && left.deployments.0[&shop].slot.is_some());
+}
+
+#[tokio::test]
+async fn the_canary_of_a_route_is_judged_by_the_requests_of_that_route() {
+    let mut bench = Bench::of(STEPS, true).await;
+    bench.look(0).await;
+    assert_eq!(bench.said().await, said(2, "canary", "route own: canary at 5%, step 1 of 2"));
+    bench.look(1).await;
+    // The service's own canary is well, and has many more requests.
+    bench.count([1_000, 60, 30]);
+    bench.look(3).await;
+    let (version, author, reason) = bench.said().await;
+    assert_eq!((version, author.as_str(), bench.split().as_str()), (3, "canary", "0"));
+    let why = "route own: the canary was aborted: 50.0% of its 60 requests failed";
+    assert!(reason.starts_with(why), "{reason}");
+    let noted = &bench.unnoted[1];
+    assert_eq!(noted.path, "/api/v1/canary/routes/own/set");
+    assert_eq!(noted.object.as_deref(), Some("own"));
+    let text = bench.driver.metrics.render();
+    assert!(text.contains("outcome=\"aborted\",route=\"own\",service=\"shop\"} 1"), "{text}");
 }

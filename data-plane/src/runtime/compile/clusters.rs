@@ -100,6 +100,11 @@ pub(super) fn key(name: &str, route: &Route) -> Arc<str> {
     }
 }
 
+/// The route that a cluster is for, by its key; none for that of a service.
+pub(in crate::runtime) fn route_of(key: &str) -> Option<&str> {
+    key.split_once('\0').map(|(_, route)| route)
+}
+
 /// The place of a cluster.
 pub(super) fn find(clusters: &[Arc<Cluster>], key: &str) -> Option<usize> {
     clusters.binary_search_by(|cluster| (**cluster.key()).cmp(key)).ok()

@@ -13,7 +13,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    arms::ArmsCounts,
     cluster::{Blueprint, Cluster, tests::around},
+    latency::Took,
     sticky::CookieKey,
 };
 
@@ -176,7 +178,7 @@ fn a_reset_by_an_operator_is_a_transition_that_outlives_the_breaker() {
     let now = Instant::now();
     let cluster = local(everything("0", Slot::Blue), None);
     let mut picked = cluster.pick(&Asked::default(), &[], now).unwrap();
-    picked.attempt.respond(500, now);
+    picked.attempt.respond(&head(500), now);
     let member = &cluster.cluster().members()[picked.member];
     let transitions =
         |member: &Member| member.endpoint.stats(member, now).counts.breaker_transitions;
@@ -258,4 +260,36 @@ proptest! {
             picked.attempt.respond(&head(if fails { 500 } else { 200 }), now);
         }
     }
+}
+
+#[test]
+fn each_version_is_counted_by_how_its_own_cluster_was_answered() {
+    let traffic = TrafficManagement { circuit_breaker: None, ..everything("0", Slot::Blue) };
+    let first = local(traffic.clone(), None);
+    let now = Instant::now();
+    let took = std::time::Duration::from_millis(3);
+    let send = |local: &Rc<LocalCluster>, canary, status: Option<u16>| {
+        let asked = Asked { canary: Some(canary), ..Asked::default() };
+        let mut attempt = local.pick(&asked, &[], now).unwrap().attempt;
+        match status {
+            Some(status) => attempt.respond(&head(status), now),
+            None => attempt.fail(Reason::UpstreamReset, now),
+        }
+        attempt.took(Took::new(took));
+    };
+    for (canary, status) in
+        [("always", Some(500)), ("always", Some(200)), ("never", Some(404)), ("always", None)]
+    {
+        send(&first, canary, status);
+    }
+    let counted = |local: &Rc<LocalCluster>| ArmsCounts::sum(local.cluster().arms().unwrap());
+    let ArmsCounts { stable, canary } = counted(&first);
+    assert_eq!((stable.requests, stable.failures, stable.server_errors), (1, 0, 0));
+    assert_eq!((canary.requests, canary.failures, canary.server_errors), (3, 1, 1));
+    assert_eq!((stable.latency.sum, canary.latency.sum), (took, took * 3));
+    // Another configuration goes on counting; another cluster around the same backends does not.
+    let next = local(everything("50", Slot::Blue), Some(&first));
+    send(&next, "always", Some(200));
+    assert_eq!(counted(&next).canary.requests, 4);
+    assert!(local(TrafficManagement { canary: None, ..traffic }, None).cluster().arms().is_none());
 }

@@ -27,6 +27,10 @@ const MOST: u32 = 950_000;
 /// How often memory is looked at, in looks.
 const MEMORY: u32 = 10;
 
+/// A size for which the allocator takes pages of their own, which cost nothing until they are
+/// written to.
+const PAGE: usize = 4 << 20;
+
 /// A worker's judgement of itself.
 #[derive(Debug, Default)]
 pub struct Shedding {
@@ -61,7 +65,11 @@ impl Shedding {
         self.looks.set(looks.wrapping_add(1));
         if looks.is_multiple_of(MEMORY) {
             let most = limits.max_memory.map(|most| most.0);
-            self.is_full.set(most.is_some_and(|most| resident().is_some_and(|used| used >= most)));
+            let is_full = most.is_some_and(|most| resident().is_some_and(|used| used >= most));
+            self.is_full.set(is_full);
+            if is_full {
+                give_back();
+            }
         }
         self.share.set(share(self.delay.get(), limits.max_delay.get(), self.is_full.get()));
     }
@@ -84,6 +92,12 @@ fn share(delay: Duration, most: Duration, is_full: bool) -> u32 {
     // Nearly all at four times the delay that is allowed.
     let beyond = delay.saturating_sub(most).as_secs_f64() / (3.0 * most.as_secs_f64().max(0.001));
     ((beyond * f64::from(MOST)) as u32).clamp(10_000, MOST)
+}
+
+/// Has the allocator return to the system what was freed. It does so on its own while it is asked
+/// for new pages, and a proxy that refuses everything asks for none.
+fn give_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(PAGE)));
 }
 
 /// The memory of this process, in bytes.

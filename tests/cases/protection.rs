@@ -216,8 +216,8 @@ async fn a_proxy_that_is_too_large_refuses_everything_until_there_is_room() {
     assert_eq!(refused.problem(), (503, "overload_shed".to_owned()));
     assert!(cluster.proxy(0).metric("lb_local_responses_total", "overload_shed").await >= 20);
     drop(large);
-    // What is freed goes back to the system some seconds later.
-    within(Duration::from_secs(90), "there is room again", async || {
+    // What is freed goes back to the system a second or two later.
+    within(Duration::from_secs(30), "there is room again", async || {
         match ask(&cluster, "").await.status {
             200 => Ok(()),
             status => Err(status.to_string()),

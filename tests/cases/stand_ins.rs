@@ -83,6 +83,25 @@ async fn a_part_that_has_only_its_canary_left_is_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_seems_well_the_parts_that_panic_answer() {
+    let backends = several(3).await;
+    let services = format!(
+        "services:\n  all: {{ weighted: [{{ service: one }}, {{ service: two }}] }}\n  \
+         one: {{ backends: [web0, web1], panic_threshold: 50 }}\n  \
+         two: {{ backends: [web2] }}\n{CHECK}{ROUTE}"
+    );
+    let cluster = Cluster::in_turn(&document(&backends, &services)).await;
+    let mut connection = open(&cluster).await;
+    becomes(&mut connection, &[("web0", 5), ("web1", 5), ("web2", 10)]).await;
+    for backend in &backends[..2] {
+        backend.set_healthy(false);
+    }
+    becomes(&mut connection, &[("web2", 20)]).await;
+    backends[2].set_healthy(false);
+    becomes(&mut connection, &[("web0", 10), ("web1", 10)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_is_tried_again_at_another_part() {
     let good = Backend::start("good").await;
     let dead = refused_address().await;

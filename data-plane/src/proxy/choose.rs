@@ -121,7 +121,9 @@ pub fn choose(
                 Acquaintance::Stranger => false,
             };
             let before = (0..weighted.len()).find(|place| has_session(place) && can(place));
-            match before.or_else(|| local.next_other(client, |place| can(&place))) {
+            let next = before.or_else(|| local.next_other(client, |place| can(&place)));
+            let in_panic = |place: usize| may_panic(entry, weighted[place], 0);
+            match next.or_else(|| local.next_other(client, in_panic)) {
                 Some(place) => {
                     at = weighted[place];
                     continue;
@@ -159,6 +161,14 @@ fn knows(entry: &Entry, at: usize, ask: &dyn Ask, now: Instant, level: usize) ->
         }
     }
     known
+}
+
+/// Whether a cluster, or one that it leads to, chooses among backends that seem ill when none is
+/// well.
+fn may_panic(entry: &Entry, at: usize, level: usize) -> bool {
+    let parts = entry.view.snapshot().links.get(at).filter(|_| level < MOST);
+    let mut parts = parts.into_iter().flat_map(|lead| &lead.weighted);
+    entry.view.clusters()[at].may_panic() || parts.any(|part| may_panic(entry, *part, level + 1))
 }
 
 /// Whether a cluster, or one in its place, has a backend to choose that was not tried.

@@ -428,6 +428,17 @@ impl LocalCluster {
         })
     }
 
+    /// Whether it chooses among backends that seem ill when none is well, and has any.
+    pub fn may_panic(&self) -> bool {
+        let levels = self.policy().and_then(|policy| policy.levels);
+        levels.is_some_and(|levels| levels.panic_threshold > 0)
+            && self
+                .cluster
+                .members
+                .iter()
+                .any(|member| member.admin_state == AdminState::Enabled && member.weight > 0)
+    }
+
     /// What this worker counts of decisions; what nobody reads, where nothing is decided.
     pub fn counters(&self) -> &PolicyCounters {
         match &self.cluster.counters {

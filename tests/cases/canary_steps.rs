@@ -121,3 +121,20 @@ async fn a_canary_that_begins_to_fail_is_taken_back_by_itself() {
     let view = until(&mut cluster, "stopped").await;
     assert_eq!(percent(&view), "10");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_canary_that_answers_slowly_is_taken_back_by_itself() {
+    let (stable, new) = (Backend::start("stable").await, Backend::start("new").await);
+    new.behave(Behaviour::Slow(Duration::from_millis(300)));
+    let steps = "{ split: 30, for: 1h }";
+    let mut cluster = Cluster::serving(2, &document(&stable, &new, steps)).await;
+    let targets = vec![cluster.web(0).await, cluster.web(1).await];
+    let load = Load::start(targets, "a", "/", 200);
+    let view = until(&mut cluster, "aborted").await;
+    load.stop().await.assert_clean();
+    assert_eq!(percent(&view), "0");
+    let schedule = view.decided.unwrap().schedule.unwrap();
+    assert!(schedule.why.contains("took"), "{}", schedule.why);
+    let counted = cluster.control_plane().metric("lb_canary_steps_total", "aborted").await;
+    assert_eq!(counted, 1);
+}

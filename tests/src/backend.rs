@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use serde_json::json;
@@ -39,6 +40,8 @@ pub enum Behaviour {
         /// Whether a body comes before it.
         has_body: bool,
     },
+    /// Answers as an echo does, but only after this time.
+    Slow(Duration),
     /// Says nothing.
     Hang,
     /// Resets the connection.
@@ -176,7 +179,10 @@ async fn talk(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
                 tokio::io::copy(&mut reader, &mut writer).await?;
                 return Ok(());
             }
-            Behaviour::Echo => {
+            Behaviour::Echo | Behaviour::Slow(_) => {
+                if let Behaviour::Slow(time) = behaviour {
+                    tokio::time::sleep(time).await;
+                }
                 let body = request.describe(&shared.name);
                 stream.write_all(&response(200, &body)).await?;
             }

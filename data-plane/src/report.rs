@@ -112,8 +112,6 @@ impl Reporter {
                 server_errors: counts.server_errors,
                 latency: backend.latency.buckets.to_vec(),
                 latency_us: backend.latency.sum.as_micros() as u64,
-                canary: backend.is_canary,
-                slot: backend.slot.map(|slot| slot.as_str().to_owned()).unwrap_or_default(),
                 waiting: backend.waiting,
             }
         });

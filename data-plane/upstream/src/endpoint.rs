@@ -15,7 +15,7 @@ use std::{
 
 use http::HeaderValue;
 use lb_model::{
-    config::{AdminState, HealthCheck, Slot},
+    config::{AdminState, HealthCheck},
     value::BackendUrl,
 };
 use tokio::time::Instant;
@@ -66,10 +66,6 @@ pub struct EndpointStats {
     pub counts: BackendCounts,
     /// How long they took.
     pub latency: Latency,
-    /// The slot that it is in.
-    pub slot: Option<Slot>,
-    /// Whether it is of the new version.
-    pub is_canary: bool,
     /// Its circuit breaker.
     pub breaker: Option<breaker::Summary>,
     /// Until when it is out because it answers worse than others.
@@ -207,8 +203,6 @@ impl Endpoint {
             health: self.health.summary(),
             counts: self.counts(),
             latency: Latency::sum(&self.latency, |part| part),
-            slot: standing.slot,
-            is_canary: standing.is_canary,
             breaker: standing.breaker.as_ref().map(|breaker| breaker.summary(now)),
             ejected_until: standing
                 .ejection

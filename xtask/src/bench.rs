@@ -68,6 +68,12 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
             build(root, "release", &PROGRAMS)?;
             become_bench("release", options.rest, &[])
         }
+        Some("features" | "soak") => {
+            tools::provide(&peers::ALWAYS, options.install)?;
+            let profile = options.profile.unwrap_or("release");
+            build(root, profile, &PROGRAMS)?;
+            become_bench(profile, options.rest, &[])
+        }
         _ => {
             let profile = options.profile.unwrap_or("release");
             build(root, profile, &PROGRAMS)?;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What makes load, and what measures.
-const ALWAYS: [Tool; 6] = [
+pub(crate) const ALWAYS: [Tool; 6] = [
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),
     ("taskset", "util-linux"),

@@ -14,6 +14,7 @@ pub enum Known {
     Other,
     Connection,
     ContentLength,
+    ContentType,
     Cookie,
     Date,
     Expect,
@@ -53,6 +54,7 @@ impl Known {
             9 if is("x-real-ip") => Self::XRealIp,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::KeepAlive,
+            12 if is("content-type") => Self::ContentType,
             14 if is("content-length") => Self::ContentLength,
             14 if is("http2-settings") => Self::Http2Settings,
             15 if is("x-forwarded-for") => Self::XForwardedFor,
@@ -161,6 +163,7 @@ impl Fields {
     }
 
     /// Writes the lines for which `passes` holds, as they were written before.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>, mut passes: impl FnMut(&Field<'_>) -> bool) {
         let mut run = (0, 0);
         for place in &self.places {
@@ -219,15 +222,20 @@ impl Fields {
 
     /// The values of all fields called `name`, in any letter case.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let all = self.iter();
-        all.filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.value)
+        let places = self.places.iter().filter(|place| self.is_called(place, name));
+        places.map(|place| self.slice(place.value))
     }
 
     /// The value of the first field called `name`, in any letter case.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        let mut all = self.iter();
-        all.find(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+        let place = self.places.iter().find(|place| self.is_called(place, name))?;
+        Some(self.slice(place.value))
+    }
+
+    /// Whether a field has this name, in any letter case; most differ in length already.
+    fn is_called(&self, place: &Place, name: &str) -> bool {
+        (place.name.1 - place.name.0) as usize == name.len()
+            && self.slice(place.name).eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// Whether there is a field with this name.
@@ -270,6 +278,7 @@ mod tests {
             ("X-Forwarded-For", Known::XForwardedFor),
             ("X-Forwarded-Prefix", Known::XForwardedOther),
             ("X-Forwarded-", Known::XForwardedOther),
+            ("Content-Type", Known::ContentType),
             ("x-forwarded", Known::Other),
             ("hosts", Known::Other),
             ("", Known::Other),

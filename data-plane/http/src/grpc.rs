@@ -1,7 +1,7 @@
 //! What of gRPC over HTTP a proxy has to know: which messages are of a call, and how calls ended
 //! (the protocol's PROTOCOL-HTTP2.md).
 
-use crate::fields::Fields;
+use crate::fields::{Fields, Known};
 
 /// How messages of a call are called; what follows names the encoding, as `+proto`.
 const KIND: &[u8] = b"application/grpc";
@@ -12,9 +12,8 @@ const FAILURES: [u32; 3] = [4, 13, 14];
 
 /// Whether the fields are those of a request or an answer of gRPC.
 pub fn is_message(fields: &Fields) -> bool {
-    fields.first("content-type").is_some_and(|value| {
-        value.get(..KIND.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
-    })
+    let kind = fields.value(Known::ContentType).and_then(|value| value.get(..KIND.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(KIND))
 }
 
 /// The code with which a call ended, if the fields say so: those of an answer without a body, or

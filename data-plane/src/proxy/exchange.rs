@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     choose::Chosen,
     client::{Entry, Ticket},
+    forward::Again,
     in_flight::Passes,
 };
 use crate::{
@@ -191,6 +192,16 @@ impl Exchange {
     /// When it has to be over.
     pub fn deadline(&self) -> Option<Instant> {
         self.limits().total.map(|total| self.start + total)
+    }
+
+    /// When the first try has to be over.
+    pub fn first_deadline(&self) -> Option<Instant> {
+        let per_try = self.route().retry.as_ref().and_then(Again::per_try);
+        match (per_try, self.deadline()) {
+            (Some(limit), Some(deadline)) => Some(deadline.min(self.start + limit)),
+            (Some(limit), None) => Some(self.start + limit),
+            (None, deadline) => deadline,
+        }
     }
 
     /// This worker's counters of the route.

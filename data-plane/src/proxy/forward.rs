@@ -8,7 +8,7 @@
 use std::{rc::Rc, time::Duration};
 
 use http::Method;
-use lb_http::{Clock, Reason, Source};
+use lb_http::{Clock, Reason, Source, h1::BodyLength};
 use lb_model::config::{Retry, RetryOn};
 use lb_upstream::{
     Connection, Outgoing, SendError, h1::CallError, pool::is_idempotent, retry_budget,
@@ -42,6 +42,11 @@ impl Again {
     pub fn budget(&self) -> retry_budget::Settings {
         let percent = self.retry.budget.parts_per_million().div_ceil(10_000) as u16;
         retry_budget::Settings { percent, ..retry_budget::Settings::default() }
+    }
+
+    /// How long a try may take.
+    pub fn per_try(&self) -> Option<Duration> {
+        self.retry.per_try_timeout.map(lb_model::value::Duration::get)
     }
 
     fn has(&self, on: RetryOn) -> bool {
@@ -131,11 +136,12 @@ enum Step {
 }
 
 /// What a try brought.
-type Sent = Result<Box<Connection>, SendError>;
+pub type Sent = Result<Box<Connection>, SendError>;
 
 impl Forward<'_> {
     /// Sends it and waits for the response head, at one backend after the other where that is
-    /// configured. The exchange ends up at the backend that answered.
+    /// configured. The exchange ends up at the backend that answered. The `first` try may have
+    /// been made before, where the way is [`Way::First`].
     ///
     /// # Errors
     ///
@@ -145,6 +151,7 @@ impl Forward<'_> {
         exchange: &mut Exchange,
         source: &mut S,
         clock: &mut Clock,
+        first: Option<Sent>,
     ) -> Result<Box<Connection>, Failure> {
         let entry = Rc::clone(exchange.entry());
         let again = exchange.route_in(&entry).retry.as_ref().filter(|_| !self.upgrades);
@@ -152,22 +159,24 @@ impl Forward<'_> {
             Some(again) => again.retry.max_body_bytes.0,
             None => KEPT_FOR_FAILOVER,
         };
-        let per_try = again.and_then(|again| again.retry.per_try_timeout);
         let mut tries = Tries {
             again,
-            per_try: per_try.map(lb_model::value::Duration::get),
+            per_try: again.and_then(Again::per_try),
             deadline: exchange.deadline(),
             may_repeat: is_idempotent(self.method)
                 || again.is_some_and(|again| again.retry.non_idempotent),
             tried: Vec::new(),
         };
         let mut body = Replay::new(source, usize::try_from(most).unwrap_or(usize::MAX));
-        exchange.deposit();
-        let sent = self.once(&tries, exchange, &mut body, clock).await?;
+        let sent = if let Some(sent) = first {
+            sent
+        } else {
+            exchange.deposit();
+            self.once(&tries, exchange, &mut body, clock).await?
+        };
         match self.judge(&mut tries, exchange, &sent, &body) {
             Step::Over => Ok(sent?),
-            // Boxed, so that requests that are sent once do not carry the room for it.
-            step => Box::pin(self.repeat(tries, exchange, (&mut body, clock), (sent, step))).await,
+            step => self.repeat(tries, exchange, (&mut body, clock), (sent, step)).await,
         }
     }
 
@@ -284,9 +293,42 @@ async fn pause(initial: Duration, tries: usize, deadline: Option<Instant>) {
     tokio::time::sleep_until(deadline.map_or(until, |deadline| until.min(deadline))).await;
 }
 
-/// Whether sending a request is more than sending it.
-pub fn is_plain(exchange: &Exchange) -> bool {
-    exchange.route().retry.is_none()
-        && exchange.failover().is_none()
-        && !exchange.attempt().must_wait()
+/// How a request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As it is, and whatever that brings is what there is.
+    Once,
+    /// As it is; what that brings may [not be final](is_final).
+    First,
+    /// By a [`Forward`] from the beginning: it waits for a place, or something of it has to be kept
+    /// for another try.
+    Kept,
+}
+
+impl Way {
+    /// Of a request with a body of this length, which may want to switch to another protocol.
+    pub fn of(exchange: &Exchange, length: BodyLength, upgrades: bool) -> Self {
+        let is_repeated = exchange.route().retry.is_some() || exchange.failover().is_some();
+        if exchange.attempt().must_wait() {
+            Self::Kept
+        } else if !is_repeated {
+            Self::Once
+        } else if length == BodyLength::Empty && !upgrades {
+            Self::First
+        } else {
+            Self::Kept
+        }
+    }
+}
+
+/// Whether what the first try brought is what there is.
+pub fn is_final(exchange: &Exchange, sent: &Sent) -> bool {
+    let again = exchange.route().retry.as_ref();
+    match sent {
+        Ok(connection) => {
+            let status = connection.response().status.as_u16();
+            again.is_none_or(|again| !again.rejects(status)) && !exchange.fails_over(status)
+        }
+        Err(_) => again.is_none(),
+    }
 }

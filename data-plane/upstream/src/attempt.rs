@@ -98,17 +98,19 @@ impl Attempt {
         }
         let is_failure = watched.cluster.policy().is_some_and(|policy| policy.is_failure(status));
         let took = now.saturating_duration_since(watched.start);
-        let code = match grpc::status(&head.fields) {
-            None if !is_failure && grpc::is_message(&head.fields) => {
-                watched.answered = Some(took);
-                if !watched.permit.as_ref().is_some_and(Permit::is_probe) {
-                    return;
+        let mut is_failed_call = false;
+        if grpc::is_message(&head.fields) {
+            match grpc::status(&head.fields) {
+                Some(code) => is_failed_call = grpc::is_failure(code),
+                None if is_failure => {}
+                None => {
+                    watched.answered = Some(took);
+                    if !watched.permit.as_ref().is_some_and(Permit::is_probe) {
+                        return;
+                    }
                 }
-                None
             }
-            code => code,
-        };
-        let is_failed_call = code.is_some_and(grpc::is_failure);
+        }
         if let (true, Some(arm)) = (is_failed_call, watched.arm()) {
             arm.fail();
         }

@@ -234,9 +234,7 @@ impl LocalCluster {
             let all = members.iter().map(|member| member.endpoint.health());
             !warmth.are_warm(all, settings.window, now)
         });
-        let room = policy.slow_start.map(|_| {
-            slow_start::room(members.iter().map(|member| member.weight).max().unwrap_or(0))
-        });
+        let room = policy.slow_start.map(|_| self.room);
         for (index, member) in members.iter().enumerate() {
             let is_full = !takes_full
                 && member.standing.limiter.as_ref().is_some_and(|limiter| limiter.is_full());

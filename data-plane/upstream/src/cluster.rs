@@ -33,6 +33,7 @@ use crate::{
     policy::{Policy, Standing, Surroundings},
     pool::LocalEndpoint,
     retry_budget::{self, RetryBudget},
+    slow_start,
 };
 
 /// Parts that the members of a cluster may be divided into: the blue slot or the only part, the
@@ -288,6 +289,8 @@ pub struct LocalCluster {
     pub(crate) scratch: RefCell<Scratch>,
     budget: RefCell<RetryBudget>,
     pub(crate) worker: usize,
+    /// By how much weights are multiplied where there is slow start.
+    pub(crate) room: u16,
     pub(crate) random: Cell<u64>,
     unread: PolicyCounters,
 }
@@ -327,6 +330,7 @@ impl LocalCluster {
             budget: RefCell::new(RetryBudget::new(settings, Instant::now())),
             random: Cell::new(seed | 1),
             unread: PolicyCounters::default(),
+            room: slow_start::room(cluster.members.iter().map(|m| m.weight).max().unwrap_or(0)),
             cluster,
             members,
             worker,

@@ -1,10 +1,10 @@
 //! One request of a connection: judged, sent on, answered.
 
-use std::{future::poll_fn, rc::Rc, time::Duration};
+use std::{borrow::Cow, future::poll_fn, rc::Rc, time::Duration};
 
 use http::Version;
 use lb_http::{
-    Reason, Transport,
+    Clock, Reason, Transport,
     h1::{BodyLength, RequestHead},
 };
 use lb_upstream::{Connection, Outgoing};
@@ -13,12 +13,12 @@ use super::{Http1, Next, scratch::Scratch, transfer::Transfer};
 use crate::proxy::{
     answer::{self, Terms},
     exchange::Exchange,
-    forward::{Failure, Forward, is_plain},
+    forward::{Failure, Forward, Sent, Way, is_final},
     handler::{Asked, accept},
     mirror::{self, Waiting},
     outgoing::{Draft, write_head},
     rescue::Refusal,
-    target::Target,
+    target::{self, Target},
     upgrade::Switch,
 };
 
@@ -26,7 +26,8 @@ use crate::proxy::{
 #[derive(Debug)]
 struct Prepared<'a> {
     exchange: Exchange,
-    /// What is needed to send it more than once, if that may happen. Boxed: most are sent once.
+    way: Way,
+    /// What is needed to send it more than once, where the way is [`Way::Kept`]. Boxed: few are.
     draft: Option<Box<Draft<'a>>>,
     /// Copies that the answer waits for.
     waiting: Option<Waiting>,
@@ -40,32 +41,35 @@ impl<S: Transport> Http1<S> {
         self.length = head.body();
         self.incoming.expect(self.length);
         self.uploaded = 0;
-        let Prepared { mut exchange, draft, waiting } = match self.prepare(head, outgoing) {
+        let Prepared { mut exchange, way, draft, waiting } = match self.prepare(head, outgoing) {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 return self.refuse(head, refusal).await;
             }
         };
         let mut clock = std::mem::take(&mut self.backend_clock);
-        let sent = match draft {
-            None => {
-                let limits = exchange.limits();
-                let (start, deadline) = (exchange.start(), exchange.deadline());
-                let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-                let endpoint = Rc::clone(exchange.endpoint());
-                let sent = endpoint.send(request, self, limits.send, &mut clock).await;
-                sent.map_err(Failure::from)
+        let sent = if let Some(draft) = draft {
+            Box::pin(self.forward(*draft, outgoing, (&mut exchange, &mut clock), None)).await
+        } else {
+            let is_once = way == Way::Once;
+            if !is_once {
+                exchange.deposit();
             }
-            Some(draft) => {
-                let client = Rc::clone(&self.client);
-                let forward = Forward {
-                    method: &head.method,
-                    seen: draft.seen(&client),
-                    head: outgoing,
-                    write: &|exchange, out| write_head(out, &draft.outline(exchange)),
-                    upgrades: draft.upgrade.is_some(),
-                };
-                Box::pin(forward.send(&mut exchange, self, &mut clock)).await
+            let limits = exchange.limits().send;
+            let deadline = if is_once { exchange.deadline() } else { exchange.first_deadline() };
+            let start = exchange.start();
+            let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+            let endpoint = Rc::clone(exchange.endpoint());
+            let sent = endpoint.send(request, self, limits, &mut clock).await;
+            // What could be put together once can be put together again.
+            let draft =
+                if is_once || is_final(&exchange, &sent) { None } else { self.redraft(head).ok() };
+            match draft {
+                Some(draft) => {
+                    let of = (&mut exchange, &mut clock);
+                    Box::pin(self.forward(draft, outgoing, of, Some(sent))).await
+                }
+                None => sent.map_err(Failure::from),
             }
         };
         exchange.upload(self.uploaded);
@@ -117,14 +121,7 @@ impl<S: Transport> Http1<S> {
         let ticket = self.client.begin();
         self.takes_interim = head.version == Version::HTTP_11;
         self.expects_continue = false;
-        let target = Target::parse(head.target(), &head.method)?;
-        let asked = Asked {
-            method: &head.method,
-            version: head.version,
-            target,
-            fields: &head.fields,
-            length: self.length,
-        };
+        let asked = self.asked(head)?;
         let accepted = accept(&self.client, ticket, &asked)?;
         let (exchange, path) = (accepted.exchange, accepted.path);
         let host = accepted.host.authority.map(str::as_bytes);
@@ -132,15 +129,7 @@ impl<S: Transport> Http1<S> {
         self.most = entry.max_body;
         self.pause = entry.body_pause;
         self.expects_continue = self.length != BodyLength::Empty && head.expects_continue();
-        let draft = Draft {
-            asked,
-            path,
-            host,
-            nominates: head.nominates(),
-            has_length: head.has_length(),
-            upgrade: switched_to(head),
-            expects_continue: self.expects_continue,
-        };
+        let draft = self.draft_of(head, asked, (path, host));
         outgoing.clear();
         let outline = draft.outline(&exchange);
         write_head(outgoing, &outline);
@@ -149,8 +138,63 @@ impl<S: Transport> Http1<S> {
             self.tee = copies.tee.map(Box::new);
             waiting = copies.waiting;
         }
-        let draft = (!is_plain(&exchange)).then(|| Box::new(draft));
-        Ok(Prepared { exchange, draft, waiting })
+        let way = Way::of(&exchange, self.length, draft.upgrade.is_some());
+        let draft = (way == Way::Kept).then(|| Box::new(draft));
+        Ok(Prepared { exchange, way, draft, waiting })
+    }
+
+    fn asked<'a>(&self, head: &'a RequestHead) -> Result<Asked<'a>, Reason> {
+        Ok(Asked {
+            method: &head.method,
+            version: head.version,
+            target: Target::parse(head.target(), &head.method)?,
+            fields: &head.fields,
+            length: self.length,
+        })
+    }
+
+    /// What the backend gets, put together once more.
+    fn redraft<'a>(&self, head: &'a RequestHead) -> Result<Draft<'a>, Reason> {
+        let asked = self.asked(head)?;
+        let host = target::host(&asked.target, asked.fields, asked.version)?;
+        let path = target::path(asked.target.path)?;
+        Ok(self.draft_of(head, asked, (path, host.authority.map(str::as_bytes))))
+    }
+
+    fn draft_of<'a>(
+        &self,
+        head: &'a RequestHead,
+        asked: Asked<'a>,
+        (path, host): (Cow<'a, str>, Option<&'a [u8]>),
+    ) -> Draft<'a> {
+        Draft {
+            asked,
+            path,
+            host,
+            nominates: head.nominates(),
+            has_length: head.has_length(),
+            upgrade: switched_to(head),
+            expects_continue: self.expects_continue,
+        }
+    }
+
+    /// Sends a request that may need more than one try.
+    async fn forward(
+        &mut self,
+        draft: Draft<'_>,
+        outgoing: &mut Vec<u8>,
+        (exchange, clock): (&mut Exchange, &mut Clock),
+        first: Option<Sent>,
+    ) -> Result<Box<Connection>, Failure> {
+        let client = Rc::clone(&self.client);
+        let forward = Forward {
+            method: draft.asked.method,
+            seen: draft.seen(&client),
+            head: outgoing,
+            write: &|exchange, out| write_head(out, &draft.outline(exchange)),
+            upgrades: draft.upgrade.is_some(),
+        };
+        forward.send(exchange, self, clock, first).await
     }
 
     /// Puts the response head together and decides what becomes of the connection.
@@ -159,7 +203,7 @@ impl<S: Transport> Http1<S> {
         head: &RequestHead,
         connection: Box<Connection>,
         mut exchange: Exchange,
-        clock: lb_http::Clock,
+        clock: Clock,
     ) -> Transfer {
         let response = connection.response();
         exchange.respond(response);

@@ -1,6 +1,7 @@
 //! One request of a connection: judged, sent on, answered.
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     rc::Rc,
     task::{Poll, ready},
@@ -23,13 +24,13 @@ use super::{
 };
 use crate::proxy::{
     exchange::Exchange,
-    forward::{Failure, Forward, is_plain},
+    forward::{Failure, Forward, Sent, Way, is_final},
     handler::{Asked, accept},
     http2::{write_head, write_refusal},
     mirror::{self, Waiting},
     outgoing::{Draft, write_head as write_request},
     rescue::Refusal,
-    target::Target,
+    target::{self, Target},
 };
 
 /// Why a request is not answered by a backend.
@@ -42,7 +43,8 @@ struct Refused {
 /// A request that is ready to be sent.
 struct Prepared<'a> {
     exchange: Exchange,
-    /// What is needed to send it more than once, if that may happen. Boxed: most are sent once.
+    way: Way,
+    /// What is needed to send it more than once, where the way is [`Way::Kept`]. Boxed: few are.
     draft: Option<Box<Draft<'a>>>,
     /// Copies that the answer waits for.
     waiting: Option<Waiting>,
@@ -114,27 +116,30 @@ async fn answer(
         let Refusal { reason, retry_after, .. } = refusal;
         Refused { reason, retry_after, is_head }
     };
-    let Prepared { mut exchange, draft, waiting } =
+    let Prepared { mut exchange, way, draft, waiting } =
         prepare(upload, head, outgoing).map_err(refused)?;
-    let sent = match draft {
-        None => {
-            let limits = exchange.limits();
-            let (start, deadline) = (exchange.start(), exchange.deadline());
-            let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-            let endpoint = Rc::clone(exchange.endpoint());
-            let sent = endpoint.send(request, upload, limits.send, clock).await;
-            sent.map_err(Failure::from)
+    let sent = if let Some(draft) = draft {
+        Box::pin(forward(upload, *draft, outgoing, (&mut exchange, &mut *clock), None)).await
+    } else {
+        let is_once = way == Way::Once;
+        if !is_once {
+            exchange.deposit();
         }
-        Some(draft) => {
-            let client = Rc::clone(&upload.stream.shared.client);
-            let forward = Forward {
-                method: &head.method,
-                seen: draft.seen(&client),
-                head: outgoing,
-                write: &|exchange, out| write_request(out, &draft.outline(exchange)),
-                upgrades: false,
-            };
-            Box::pin(forward.send(&mut exchange, upload, clock)).await
+        let limits = exchange.limits().send;
+        let deadline = if is_once { exchange.deadline() } else { exchange.first_deadline() };
+        let start = exchange.start();
+        let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
+        let endpoint = Rc::clone(exchange.endpoint());
+        let sent = endpoint.send(request, upload, limits, clock).await;
+        // What could be put together once can be put together again.
+        let draft =
+            if is_once || is_final(&exchange, &sent) { None } else { redraft(upload, head).ok() };
+        match draft {
+            Some(draft) => {
+                let of = (&mut exchange, &mut *clock);
+                Box::pin(forward(upload, draft, outgoing, of, Some(sent))).await
+            }
+            None => sent.map_err(Failure::from),
         }
     };
     exchange.upload(upload.bytes);
@@ -175,13 +180,7 @@ fn prepare<'a>(
 ) -> Result<Prepared<'a>, Refusal> {
     let client = &upload.stream.shared.client;
     let ticket = client.begin();
-    let asked = Asked {
-        method: &head.method,
-        version: Version::HTTP_2,
-        target: Target::of(head.authority(), head.target(), &head.method)?,
-        fields: &head.fields,
-        length: upload.length,
-    };
+    let asked = asked(upload.length, head)?;
     let accepted = accept(client, ticket, &asked)?;
     let (exchange, path) = (accepted.exchange, accepted.path);
     let host = accepted.host.authority.map(str::as_bytes);
@@ -189,16 +188,7 @@ fn prepare<'a>(
     upload.most = entry.max_body;
     upload.pause = entry.body_pause;
     upload.expects_continue = upload.length != BodyLength::Empty && head.expects_continue();
-    let draft = Draft {
-        asked,
-        path,
-        host,
-        // `connection` is no field of HTTP/2.
-        nominates: false,
-        has_length: head.fields.has(Known::ContentLength),
-        upgrade: None,
-        expects_continue: upload.expects_continue,
-    };
+    let draft = draft_of(upload, asked, (path, host));
     let outline = draft.outline(&exchange);
     write_request(out, &outline);
     let mut waiting = None;
@@ -206,8 +196,63 @@ fn prepare<'a>(
         upload.tee = copies.tee.map(Box::new);
         waiting = copies.waiting;
     }
-    let draft = (!is_plain(&exchange)).then(|| Box::new(draft));
-    Ok(Prepared { exchange, draft, waiting })
+    let way = Way::of(&exchange, upload.length, false);
+    let draft = (way == Way::Kept).then(|| Box::new(draft));
+    Ok(Prepared { exchange, way, draft, waiting })
+}
+
+fn asked(length: BodyLength, head: &RequestHead) -> Result<Asked<'_>, Reason> {
+    Ok(Asked {
+        method: &head.method,
+        version: Version::HTTP_2,
+        target: Target::of(head.authority(), head.target(), &head.method)?,
+        fields: &head.fields,
+        length,
+    })
+}
+
+/// What the backend gets, put together once more.
+fn redraft<'a>(upload: &Upload, head: &'a RequestHead) -> Result<Draft<'a>, Reason> {
+    let asked = asked(upload.length, head)?;
+    let host = target::host(&asked.target, asked.fields, asked.version)?;
+    let path = target::path(asked.target.path)?;
+    Ok(draft_of(upload, asked, (path, host.authority.map(str::as_bytes))))
+}
+
+fn draft_of<'a>(
+    upload: &Upload,
+    asked: Asked<'a>,
+    (path, host): (Cow<'a, str>, Option<&'a [u8]>),
+) -> Draft<'a> {
+    Draft {
+        asked,
+        path,
+        host,
+        // `connection` is no field of HTTP/2.
+        nominates: false,
+        has_length: asked.fields.has(Known::ContentLength),
+        upgrade: None,
+        expects_continue: upload.expects_continue,
+    }
+}
+
+/// Sends a request that may need more than one try.
+async fn forward(
+    upload: &mut Upload,
+    draft: Draft<'_>,
+    outgoing: &mut Vec<u8>,
+    (exchange, clock): (&mut Exchange, &mut Clock),
+    first: Option<Sent>,
+) -> Result<Box<Connection>, Failure> {
+    let client = Rc::clone(&upload.stream.shared.client);
+    let forward = Forward {
+        method: draft.asked.method,
+        seen: draft.seen(&client),
+        head: outgoing,
+        write: &|exchange, out| write_request(out, &draft.outline(exchange)),
+        upgrades: false,
+    };
+    forward.send(exchange, upload, clock, first).await
 }
 
 /// Answers a request with a refusal. The end of a request is never in doubt here, so the

@@ -58,7 +58,7 @@ fixed! {
     "content-length" "" Class::Field(Known::ContentLength);
     "content-location" "" OTHER;
     "content-range" "" OTHER;
-    "content-type" "" OTHER;
+    "content-type" "" Class::Field(Known::ContentType);
     "cookie" "" Class::Field(Known::Cookie);
     "date" "" Class::Field(Known::Date);
     "etag" "" OTHER;

@@ -20,6 +20,7 @@ use super::{
     exchange::Exchange,
     replay::Replay,
 };
+
 /// How much of a body is kept for another service where nothing is said about it.
 const KEPT_FOR_FAILOVER: u64 = 64 << 10;
 

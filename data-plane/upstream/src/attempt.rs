@@ -15,6 +15,7 @@ use crate::{
     cluster::LocalCluster,
     latency::Took,
     limiter::{NoPlace, Place},
+    pending::Pending,
     pool::LocalEndpoint,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Watched {
     pub(crate) start: Instant,
     /// How long the head of an answer took whose end will tell what became of the call.
     pub(crate) answered: Option<Duration>,
+    /// Whether it counts among those who wait for a response.
+    pub(crate) is_pending: bool,
     pub(crate) is_judged: bool,
 }
 
@@ -51,6 +54,9 @@ impl Attempt {
         counters.requests.bump();
         if let Some(arm) = watched.as_ref().and_then(|watched| watched.arm()) {
             arm.begin();
+        }
+        if let Some(watched) = &watched {
+            endpoint.pending(|pending| pending.sent(watched.start));
         }
         Self { endpoint: Rc::clone(endpoint), watched }
     }
@@ -92,6 +98,10 @@ impl Attempt {
     /// now, since a stream may last and its place is needed.
     pub fn respond(&mut self, head: &ResponseHead, now: Instant) {
         let Some(watched) = &mut self.watched else { return };
+        if watched.is_pending {
+            watched.is_pending = false;
+            self.endpoint.pending(|pending| pending.answered(now));
+        }
         let status = head.status.as_u16();
         if let Some(arm) = watched.arm() {
             arm.respond(status);
@@ -159,6 +169,9 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.endpoint.counters().in_flight.drop_one();
+        if self.watched.as_ref().is_some_and(|watched| watched.is_pending) {
+            self.endpoint.pending(Pending::dropped);
+        }
         if let Some(watched) = &mut self.watched
             && !watched.is_judged
             && let Some(permit) = watched.permit.take()

@@ -321,6 +321,7 @@ impl LocalCluster {
             place,
             start: now,
             answered: None,
+            is_pending: true,
             is_judged: false,
         })
     }

@@ -25,6 +25,7 @@ pub mod health;
 pub mod latency;
 pub mod limiter;
 pub mod outlier;
+pub mod pending;
 pub mod policy;
 pub mod pool;
 pub mod retry_budget;

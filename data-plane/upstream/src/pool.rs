@@ -26,6 +26,7 @@ use crate::{
     endpoint::Endpoint,
     h1::{CallError, Connection, Head},
     latency::Took,
+    pending::Pending,
 };
 
 /// One backend as one worker sees it.
@@ -37,6 +38,8 @@ pub struct LocalEndpoint {
     policy: Cell<PoolPolicy>,
     /// How long responses take, where the strategy goes by that.
     latency: Cell<Option<PeakEwma>>,
+    /// Who waits for a response, for the same purpose.
+    pending: Cell<Pending>,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,7 @@ impl LocalEndpoint {
             idle: RefCell::default(),
             policy: Cell::new(PoolPolicy::default()),
             latency: Cell::new(None),
+            pending: Cell::default(),
         }
     }
 
@@ -131,6 +135,13 @@ impl LocalEndpoint {
         self.worker
     }
 
+    /// Takes in what becomes of those who wait for a response.
+    pub(crate) fn pending(&self, change: impl FnOnce(&mut Pending)) {
+        let mut pending = self.pending.get();
+        change(&mut pending);
+        self.pending.set(pending);
+    }
+
     /// Takes in how long a response took, or what counts for one that failed.
     pub fn observe(&self, took: Duration, now: Instant) {
         let known = self.latency.get();
@@ -143,7 +154,7 @@ impl LocalEndpoint {
     pub fn cost(&self, in_flight: u64, weight: u16, now: Instant) -> u64 {
         let known = self.latency.get();
         let latency = known.unwrap_or_else(|| PeakEwma::new(Settings::default(), now));
-        latency.cost(in_flight, weight, now)
+        latency.cost(in_flight, weight, self.pending.get().silence(now), now)
     }
 
     /// Sends a request with the body that `source` has, and waits for the response head. `clock`

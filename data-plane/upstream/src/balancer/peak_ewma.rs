@@ -69,14 +69,17 @@ impl PeakEwma {
     /// What one more request would cost, to be compared among backends: microseconds times the
     /// requests that would share a unit of `weight` with it. Counting the new request as a whole
     /// unit leaves idle backends of different weight alike, so that draws by weight share them.
-    pub fn cost(&self, in_flight: u64, weight: u16, now: Instant) -> u64 {
+    ///
+    /// A backend that has been [silent](crate::pending) for longer than it usually takes will take
+    /// as long at least.
+    pub fn cost(&self, in_flight: u64, weight: u16, silence: Duration, now: Instant) -> u64 {
         let waiting = in_flight as f64 / f64::from(weight.max(1)) + 1.0;
         let expected = match self.average {
             Some(average) => average * self.left(now),
             None if in_flight == 0 => 0.0,
             None => self.assumed,
         };
-        (expected * 1e6 * waiting) as u64
+        (expected.max(silence.as_secs_f64()) * 1e6 * waiting) as u64
     }
 
     /// The share of the average that is left at `now`.
@@ -120,6 +123,20 @@ mod tests {
         start + Duration::from_secs(seconds)
     }
 
+    const QUIET: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_backend_that_answers_nothing_costs_more_and_more() {
+        let now = Instant::now();
+        let mut fast = PeakEwma::new(Settings::default(), now);
+        fast.observe(Duration::from_millis(1), now);
+        let mut slow = PeakEwma::new(Settings::default(), now);
+        slow.observe(Duration::from_millis(8), now);
+        let silent = |millis| fast.cost(1, 1, Duration::from_millis(millis), now);
+        assert_eq!(silent(0), silent(1));
+        assert!(silent(2) < slow.cost(0, 1, QUIET, now) && slow.cost(0, 1, QUIET, now) < silent(5));
+    }
+
     #[test]
     fn a_peak_counts_at_once_and_goes_slowly() {
         let start = Instant::now();
@@ -144,7 +161,7 @@ mod tests {
         for second in 0..120 {
             let now = after(start, second);
             fast.observe(MILLI, now);
-            if slow.cost(0, 1, now) < fast.cost(0, 1, now) {
+            if slow.cost(0, 1, QUIET, now) < fast.cost(0, 1, QUIET, now) {
                 tried = Some(second);
                 break;
             }
@@ -159,8 +176,8 @@ mod tests {
         let (mut new, mut known) =
             (PeakEwma::new(Settings::default(), now), PeakEwma::new(Settings::default(), now));
         known.observe(MILLI * 5, now);
-        assert!(new.cost(0, 1, now) < known.cost(0, 1, now));
-        assert!(new.cost(1, 1, now) > known.cost(50, 1, now));
+        assert!(new.cost(0, 1, QUIET, now) < known.cost(0, 1, QUIET, now));
+        assert!(new.cost(1, 1, QUIET, now) > known.cost(50, 1, QUIET, now));
         new.observe(MILLI * 2, now);
         assert_eq!(new.average(now), Some(MILLI * 2), "the first response says all that is known");
     }
@@ -170,11 +187,15 @@ mod tests {
         let now = Instant::now();
         let mut ewma = PeakEwma::new(Settings::default(), now);
         ewma.observe(MILLI * 50, now);
-        assert_eq!(ewma.cost(0, 1, now), 50_000);
-        assert_eq!(ewma.cost(3, 1, now), 200_000);
-        assert_eq!(ewma.cost(30, 10, now), 200_000);
-        assert_eq!(ewma.cost(0, 10, now), 50_000, "idle ones are alike whatever their weight");
-        assert_eq!(ewma.cost(0, 0, now), 50_000);
+        assert_eq!(ewma.cost(0, 1, QUIET, now), 50_000);
+        assert_eq!(ewma.cost(3, 1, QUIET, now), 200_000);
+        assert_eq!(ewma.cost(30, 10, QUIET, now), 200_000);
+        assert_eq!(
+            ewma.cost(0, 10, QUIET, now),
+            50_000,
+            "idle ones are alike whatever their weight"
+        );
+        assert_eq!(ewma.cost(0, 0, QUIET, now), 50_000);
     }
 
     #[test]
@@ -213,7 +234,7 @@ mod tests {
                 let now = start + Duration::from_millis(at);
                 ewma.observe(Duration::from_millis(rtt), now);
                 prop_assert!(ewma.average(now).unwrap() <= Duration::from_millis(worst) + MILLI);
-                prop_assert!(ewma.cost(5, 1, now) >= ewma.cost(4, 1, now));
+                prop_assert!(ewma.cost(5, 1, QUIET, now) >= ewma.cost(4, 1, QUIET, now));
             }
         }
     }

@@ -10,6 +10,7 @@ mod fleet;
 mod server;
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -158,7 +159,7 @@ async fn start(
     let data_dir = settings.data_dir.display();
     text += &format!("data           {data_dir} (logs in {data_dir}/logs)\n");
     let server = (settings.admin_port != 9700).then(|| client.name());
-    text += &hints(&configured.urls, server.as_deref());
+    text += &hints(&configured.urls, &called(environment.path.as_deref()), server.as_deref());
     output.summary(&text)?;
     Ok(())
 }
@@ -279,10 +280,10 @@ fn urls(bundle: &Bundle, proxies: &ProxyList) -> Vec<String> {
 }
 
 /// What to try next.
-fn hints(urls: &[String], server: Option<&str>) -> String {
+fn hints(urls: &[String], lbctl: &str, server: Option<&str>) -> String {
     let lbctl = match server {
-        Some(server) => format!("lbctl --server {server}"),
-        None => "lbctl".to_owned(),
+        Some(server) => format!("{lbctl} --server {server}"),
+        None => lbctl.to_owned(),
     };
     let mut text = "\ntry\n".to_owned();
     for url in urls {
@@ -294,6 +295,27 @@ fn hints(urls: &[String], server: Option<&str>) -> String {
          {lbctl} apply -f lb.yaml\n\nCtrl-C stops everything.\n"
     );
     text
+}
+
+/// How this program is called from where it was.
+fn called(search: Option<&OsStr>) -> String {
+    let own = std::env::current_exe().and_then(|own| own.canonicalize());
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    match (own, here) {
+        (Ok(own), Ok(here)) => own_name(&own, &here, search.unwrap_or_default()),
+        _ => "lbctl".to_owned(),
+    }
+}
+
+/// How a program is called from a directory: by its name where the search path leads to it.
+fn own_name(own: &Path, here: &Path, search: &OsStr) -> String {
+    let name = own.file_name().unwrap_or(own.as_os_str());
+    // What the path leads to first is what runs.
+    let mut places = std::env::split_paths(search).map(|dir| dir.join(name));
+    let first = places.find(|file| file.is_file()).and_then(|file| file.canonicalize().ok());
+    let is_it = first.is_some_and(|first| first == own);
+    let called = if is_it { Path::new(name) } else { own.strip_prefix(here).unwrap_or(own) };
+    called.display().to_string()
 }
 
 /// Takes the data directory for this process alone, for as long as the file lives.
@@ -370,10 +392,29 @@ mod tests {
     #[test]
     fn hints_name_the_server_only_when_it_is_not_the_usual_one() {
         let url = ["http://127.0.0.1:8000/".to_owned()];
-        let text = hints(&url, None);
+        let text = hints(&url, "lbctl", None);
         assert!(text.contains("  curl -i http://127.0.0.1:8000/\n  lbctl status\n"), "{text}");
-        let text = hints(&[], Some("http://127.0.0.1:1"));
+        let text = hints(&[], "lbctl", Some("http://127.0.0.1:1"));
         assert!(text.contains("  lbctl --server http://127.0.0.1:1 status\n"), "{text}");
+    }
+
+    #[test]
+    fn hints_call_the_program_as_it_can_be_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().canonicalize().unwrap();
+        let bin = here.join("target/debug");
+        std::fs::create_dir_all(&bin).unwrap();
+        let own = bin.join("lbctl");
+        std::fs::write(&own, "").unwrap();
+        let search = |dirs: &[&Path]| std::env::join_paths(dirs).unwrap();
+        assert_eq!(own_name(&own, &here, &search(&[])), "target/debug/lbctl");
+        assert_eq!(own_name(&own, &here, &search(&[Path::new("/nowhere"), &bin])), "lbctl");
+        // Another one comes first.
+        let other = here.join("bin");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("lbctl"), "").unwrap();
+        assert_eq!(own_name(&own, &here, &search(&[&other, &bin])), "target/debug/lbctl");
+        assert_eq!(own_name(&own, &bin.join("x"), &search(&[])), own.display().to_string());
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn a_name_that_has_no_canary_is_refused_with_those_that_have() {
     for (name, code, why) in [
         (&["shop"][..], 6, "`shop` has no canary of its own; ask for that of the route `api`"),
         (&["api"], 6, "no service `api` with a canary, but a route: ask for that"),
-        (&["zzzzzz"], 6, "no service `zzzzzz` with a canary; there are the route `api`"),
+        (&["zzzzzz"], 6, "no service `zzzzzz` with a canary; only the route `api` has a canary"),
         (&["routes"], 6, "no service `routes` with a canary"),
         (&["--route", "all"], 6, "`all` has no canary of its own, nor has its service `shop`"),
         (&["--route", "apj"], 6, "no route `apj` with a canary of its own; did you mean `api`?"),

@@ -42,16 +42,21 @@ fn only(all: Vec<Scope>, (what, remedy): (&str, &str)) -> Result<Scope, Failure>
         }
         Err(all) => {
             let names: Vec<_> = all.iter().map(Scope::typed).collect();
-            let routes = all.iter().filter(|scope| matches!(scope, Scope::Route(_))).count();
-            let services = all.len() - routes;
-            let counts = match (services, routes) {
-                (services, 0) => plural(services, "service"),
-                (0, routes) => plural(routes, "route"),
-                _ => format!("{} and {}", plural(services, "service"), plural(routes, "route")),
-            };
-            Err(Failure::new(format!("{counts} have {what}"))
+            Err(Failure::new(format!("{} have {what}", counted(&all)))
                 .exit(Exit::Usage)
                 .fix(format!("name one of {}", names.join(", "))))
+        }
+    }
+}
+
+/// How many services and routes these are.
+pub(super) fn counted(all: &[Scope]) -> String {
+    let routes = all.iter().filter(|scope| matches!(scope, Scope::Route(_))).count();
+    match (all.len() - routes, routes) {
+        (services, 0) => plural(services, "service"),
+        (0, routes) => plural(routes, "route"),
+        (services, routes) => {
+            format!("{} and {}", plural(services, "service"), plural(routes, "route"))
         }
     }
 }

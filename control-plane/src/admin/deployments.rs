@@ -299,10 +299,10 @@ impl Kind {
         let is_same_kind = |scope: &&Scope| scope.route().is_some() == asked.route().is_some();
         let names = all.keys().filter(is_same_kind).map(Scope::name);
         let near = suggestions(&name, names);
-        let otherwise = if all.is_empty() {
-            format!("nothing has: write traffic_management.{key}")
-        } else {
-            format!("there are {}", listed(&all.keys().collect::<Vec<_>>()))
+        let otherwise = match &*all.keys().collect::<Vec<_>>() {
+            [] => format!("nothing has: write traffic_management.{key}"),
+            [only] => format!("only {} has {one}", listed(&[*only])),
+            several => format!("these have {one}: {}", listed(several)),
         };
         ApiError::missing(&lacks, &near, &otherwise)
     }

@@ -3,22 +3,23 @@
 use lb_model::api::{BlueGreenView, CanaryView, ScheduleView};
 
 use super::{Check, Fleet, Group, Verdict, plural, time};
+use crate::commands::deploy;
 
 /// A share that grows by hand, or was given everything, is seldom meant to stay for longer.
 const LONG_SECONDS: u64 = 24 * 60 * 60;
 
-/// Every service with slots or a canary.
+/// Every service and route with slots or a canary.
 pub(super) fn deployments((fleet, now): (&Fleet, jiff::Timestamp), checks: &mut Vec<Check>) {
     let mut group = Group("deployments", checks);
     let (Some(slots), Some(canaries)) = (&fleet.blue_green, &fleet.canaries) else {
         return group.skip("slots", "the control plane is too old to say");
     };
     match slots.services.as_slice() {
-        [] => group.well("slots", "no service has any"),
+        [] => group.well("slots", "nothing has any"),
         all => slots_of(all, &mut group),
     }
     match canaries.services.as_slice() {
-        [] => group.well("canary", "no service has one"),
+        [] => group.well("canary", "nothing has one"),
         all => canaries_of(all, now, &mut group),
     }
 }
@@ -26,7 +27,8 @@ pub(super) fn deployments((fleet, now): (&Fleet, jiff::Timestamp), checks: &mut 
 fn slots_of(all: &[BlueGreenView], group: &mut Group<'_>) {
     let before = group.1.len();
     for view in all {
-        let (name, active) = (&view.service, &view.active);
+        let scope = deploy::listed((&view.service, view.route.as_ref()));
+        let (name, typed, active) = (scope.said(), scope.typed(), &view.active);
         let is_blue = active == "blue";
         let (serving, idle) =
             if is_blue { (&view.blue, &view.green) } else { (&view.green, &view.blue) };
@@ -43,7 +45,7 @@ fn slots_of(all: &[BlueGreenView], group: &mut Group<'_>) {
             let detail =
                 format!("{name}: {active} serves and {}; {then}", of(serving.backends.len()));
             let fix = if idle.healthy > 0 {
-                format!("start them, or: lbctl bg switch {other} {name}")
+                format!("start them, or: lbctl bg switch {other} {typed}")
             } else {
                 "start them; lbctl backends says what is wrong with each".to_owned()
             };
@@ -54,12 +56,14 @@ fn slots_of(all: &[BlueGreenView], group: &mut Group<'_>) {
                 "{name}: {other} is idle and {}; a switch to it would be refused",
                 of(idle.backends.len())
             );
-            let fix = format!("start them before: lbctl bg switch {other} {name}");
+            let fix = format!("start them before: lbctl bg switch {other} {typed}");
             group.warn("idle slot", detail, &fix);
         }
     }
     if group.1.len() == before {
-        group.well("slots", format!("both of {} could serve", plural(all.len(), "service")));
+        let scopes = all.iter().map(|view| deploy::listed((&view.service, view.route.as_ref())));
+        let counted = deploy::counted(&scopes.collect::<Vec<_>>());
+        group.well("slots", format!("both of {counted} could serve"));
     }
 }
 
@@ -69,22 +73,22 @@ fn canaries_of(all: &[CanaryView], now: jiff::Timestamp, group: &mut Group<'_>) 
         canary(view, now, group);
     }
     if group.1.len() == before {
-        group.well(
-            "canary",
-            format!("nothing is wrong with that of {}", plural(all.len(), "service")),
-        );
+        let scopes = all.iter().map(|view| deploy::listed((&view.service, view.route.as_ref())));
+        let counted = deploy::counted(&scopes.collect::<Vec<_>>());
+        group.well("canary", format!("nothing is wrong with that of {counted}"));
     }
 }
 
 fn canary(view: &CanaryView, now: jiff::Timestamp, group: &mut Group<'_>) {
-    let (name, split) = (&view.service, view.split);
+    let scope = deploy::listed((&view.service, view.route.as_ref()));
+    let (name, typed, split) = (scope.said(), scope.typed(), view.split);
     if view.healthy == 0 && split > 0.0 {
         let detail = format!(
             "{name}: none of the {} of the canary could take requests; its {split}% go to the \
              stable version",
             plural(view.backends.len(), "backend")
         );
-        let fix = format!("start them; meanwhile: lbctl canary abort {name}");
+        let fix = format!("start them; meanwhile: lbctl canary abort {typed}");
         group.warn("canary", detail, &fix);
     }
     let Some(decided) = &view.decided else { return };
@@ -99,7 +103,7 @@ fn canary(view: &CanaryView, now: jiff::Timestamp, group: &mut Group<'_>) {
     {
         let detail = format!("{name}: aborted in step {step} of {steps} {ago}: {why}");
         let fix = format!(
-            "mend the new version and give it a share again: lbctl canary set PERCENT {name}; or \
+            "mend the new version and give it a share again: lbctl canary set PERCENT {typed}; or \
              take the canary out of the configuration"
         );
         return group.warn("canary schedule", detail, &fix);
@@ -112,7 +116,7 @@ fn canary(view: &CanaryView, now: jiff::Timestamp, group: &mut Group<'_>) {
             "{name}: waits in step {step} of {steps}, which began {ago}, for enough traffic to judge \
              by"
         );
-        let fix = format!("decide yourself: lbctl canary set PERCENT {name}, promote or abort");
+        let fix = format!("decide yourself: lbctl canary set PERCENT {typed}, promote or abort");
         return group.warn("canary schedule", detail, &fix);
     }
     // What grows by itself is not forgotten.
@@ -127,7 +131,7 @@ fn canary(view: &CanaryView, now: jiff::Timestamp, group: &mut Group<'_>) {
         group.warn("canary promoted", detail, fix);
     } else if split > 0.0 {
         let detail = format!("{name}: stays at {split}% by decision of {whose}, {ago}");
-        let fix = format!("end it: lbctl canary promote {name}, or abort {name}");
+        let fix = format!("end it: lbctl canary promote {typed}, or abort {typed}");
         group.warn("canary paused", detail, &fix);
     }
 }

@@ -243,3 +243,24 @@ fn canaries_that_are_down_aborted_or_left_where_they_are_are_named() {
         assert!(odd.iter().all(|(_, detail)| detail.contains(part)), "{odd:?}");
     }
 }
+
+#[test]
+fn what_a_route_has_of_its_own_is_named_as_it_is_typed() {
+    let of_route = |mut view: Value| {
+        view["route"] = json!("api");
+        view
+    };
+    let fleet = fleet(|all| {
+        all["blue_green"] = json!([of_route(slots(1, 0, false))]);
+        all["canaries"] = json!([of_route(canary(0, 10.0, None, ""))]);
+    });
+    let checks = all(&facts(fleet));
+    let odd: Vec<_> = checks.iter().filter(|check| check.group == "deployments").collect();
+    for (check, fix) in
+        odd.iter().zip(["lbctl bg switch green --route api", "lbctl canary abort --route api"])
+    {
+        assert!(check.detail.starts_with("route api: "), "{check:?}");
+        assert!(check.fix.as_ref().is_some_and(|said| said.ends_with(fix)), "{check:?}");
+    }
+    assert_eq!(odd.len(), 2);
+}

@@ -122,7 +122,7 @@ pub(super) async fn rollback(
     let default = Some(SwitchBackRequest::default());
     let SwitchBackRequest { reason, force } =
         asked.body("{\"reason\": \"it is slow\"}", default)?;
-    admin.switch(asked.order(reason)?, |slots| other(slots.active), force).await
+    admin.switch(asked.order(reason)?, |slots| slots.active.other(), force).await
 }
 
 /// The same, where a route has slots of its own.
@@ -201,13 +201,6 @@ fn is_ready(
         to.as_str()
     );
     Err(ApiError::new(StatusCode::CONFLICT, "slot_unhealthy", detail))
-}
-
-const fn other(slot: Slot) -> Slot {
-    match slot {
-        Slot::Blue => Slot::Green,
-        Slot::Green => Slot::Blue,
-    }
 }
 
 fn slot_view(

@@ -28,9 +28,6 @@ use crate::{
 const KIND: Kind =
     Kind { bare: "canary", one: "a canary", key: "canary", has: |made| made.canary.is_some() };
 
-/// All requests, in millionths.
-const ALL: u32 = 1_000_000;
-
 /// Every service and route with a canary, beside its stable version.
 #[utoipa::path(
     get,
@@ -127,8 +124,7 @@ pub(super) async fn promote(
     State(admin): State<Shared>,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let all = Percentage::of_millionths(ALL).unwrap_or(Percentage::ZERO);
-    admin.split(order(asked)?, all).await
+    admin.split(order(asked)?, Percentage::ALL).await
 }
 
 /// The same, where a route has a canary of its own.

@@ -148,7 +148,7 @@ impl Schedule {
             return Verdict::Wait;
         }
         // With all of the requests there is nothing left to compare with.
-        let gets_all = self.split().parts_per_million() == 1_000_000;
+        let gets_all = self.split() == Percentage::ALL;
         let Arms { stable, canary } = &observed.step;
         if !gets_all && stable.requests.min(canary.requests) < ENOUGH {
             return Verdict::Hold;

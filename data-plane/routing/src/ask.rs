@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lb_model::{config::Strategy, value::HashSource};
+use lb_model::{config::Strategy, rule::HeaderName, value::HashSource};
 
 use crate::hash;
 
@@ -23,6 +23,13 @@ pub trait Ask {
 
     /// Whether it came over TLS.
     fn is_secure(&self) -> bool;
+}
+
+/// What a field says that chooses, if one is configured and the request has it. What is no text
+/// chooses nothing.
+#[inline]
+pub fn text<'a>(name: Option<&HeaderName>, ask: &'a dyn Ask) -> Option<&'a str> {
+    Some(str::from_utf8(ask.field(name?.as_str())?).unwrap_or_default())
 }
 
 /// The key that decides among backends: by the strategy, or that of a `client` who is known by a

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::{
     choose::Chosen,
     client::{Entry, Ticket},
-    forward::Again,
+    forward::{Again, earlier},
     in_flight::Passes,
 };
 use crate::{
@@ -197,11 +197,7 @@ impl Exchange {
     /// When the first try has to be over.
     pub fn first_deadline(&self) -> Option<Instant> {
         let per_try = self.route().retry.as_ref().and_then(Again::per_try);
-        match (per_try, self.deadline()) {
-            (Some(limit), Some(deadline)) => Some(deadline.min(self.start + limit)),
-            (Some(limit), None) => Some(self.start + limit),
-            (None, deadline) => deadline,
-        }
+        earlier(per_try.map(|limit| self.start + limit), self.deadline())
     }
 
     /// This worker's counters of the route.

@@ -236,10 +236,7 @@ impl Forward<'_> {
         }
         let start = if tries.tried.is_empty() { exchange.start() } else { Instant::now() };
         let end = tries.per_try.map(|limit| start + limit);
-        let end = match (end, tries.deadline) {
-            (Some(end), Some(deadline)) => Some(end.min(deadline)),
-            (end, deadline) => end.or(deadline),
-        };
+        let end = earlier(end, tries.deadline);
         let request = Outgoing { head: self.head, method: self.method, start, deadline: end };
         let endpoint = Rc::clone(exchange.endpoint());
         Ok(endpoint.send(request, body, exchange.limits().send, clock).await)
@@ -280,6 +277,11 @@ impl Forward<'_> {
     }
 }
 
+/// The earlier of two ends, of which each may be missing.
+pub(super) fn earlier(one: Option<Instant>, two: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(two).min()
+}
+
 /// Waits before a try: longer each time, and not all at once.
 async fn pause(initial: Duration, tries: usize, deadline: Option<Instant>) {
     if initial.is_zero() {
@@ -299,7 +301,7 @@ async fn pause(initial: Duration, tries: usize, deadline: Option<Instant>) {
 pub enum Way {
     /// As it is, and whatever that brings is what there is.
     Once,
-    /// As it is; what that brings may [not be final](is_final).
+    /// As it is; what that brings may not be good enough.
     First,
     /// By a [`Forward`] from the beginning: it waits for a place, or something of it has to be kept
     /// for another try.
@@ -322,8 +324,30 @@ impl Way {
     }
 }
 
-/// Whether what the first try brought is what there is.
-pub fn is_final(exchange: &Exchange, sent: &Sent) -> bool {
+/// Makes the first try of a request whose way is not [`Way::Kept`]. Says also whether what it
+/// brought is what there is; else a [`Forward`] goes on from it.
+pub async fn first<S: Source>(
+    exchange: &Exchange,
+    way: Way,
+    (method, head): (&Method, &[u8]),
+    source: &mut S,
+    clock: &mut Clock,
+) -> (Sent, bool) {
+    let start = exchange.start();
+    let deadline = if way == Way::Once {
+        exchange.deadline()
+    } else {
+        exchange.deposit();
+        exchange.first_deadline()
+    };
+    let request = Outgoing { head, method, start, deadline };
+    let endpoint = Rc::clone(exchange.endpoint());
+    let sent = endpoint.send(request, source, exchange.limits().send, clock).await;
+    let is_final = way == Way::Once || is_final(exchange, &sent);
+    (sent, is_final)
+}
+
+fn is_final(exchange: &Exchange, sent: &Sent) -> bool {
     let again = exchange.route().retry.as_ref();
     match sent {
         Ok(connection) => {

@@ -107,7 +107,7 @@ struct Known {
 
 /// Why a member takes no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Out {
+pub(crate) enum Out {
     /// It had the request already.
     Tried,
     /// An operator took it out.
@@ -147,7 +147,7 @@ impl LocalCluster {
             && let Some(blue_green) = policy.traffic.blue_green.as_ref().filter(|b| b.fallback)
         {
             counters.slot_fallbacks.bump();
-            pool.slot = Some(other(pool.slot.unwrap_or(blue_green.active)));
+            pool.slot = Some(pool.slot.unwrap_or(blue_green.active).other());
             found = self.within(policy, pool, ask, &known, (tried, now));
         }
         let Some((index, watched)) = found else {
@@ -428,9 +428,8 @@ impl LocalCluster {
 
 /// The slot for a request.
 fn slot(blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slot {
-    let header = blue_green.switch_header.as_ref().and_then(|name| ask.field(name.as_str()));
-    let Some(header) = header else { return blue_green.active };
-    let text = str::from_utf8(header).unwrap_or_default();
+    let text = ask::text(blue_green.switch_header.as_ref(), ask);
+    let Some(text) = text else { return blue_green.active };
     let slot = blue_green.slot(Some(text), ask.client());
     if !text.trim().eq_ignore_ascii_case(slot.as_str()) {
         counters.headers_ignored.bump();
@@ -440,7 +439,7 @@ fn slot(blue_green: &BlueGreen, ask: &dyn Ask, counters: &PolicyCounters) -> Slo
 
 /// Why a member takes no request, apart from its weight and whether it is full.
 #[inline]
-fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
+pub(crate) fn out(index: usize, member: &Member, tried: &[usize], now: Instant) -> Option<Out> {
     let standing = &member.standing;
     if !tried.is_empty() && tried.contains(&index) {
         return Some(Out::Tried);
@@ -491,14 +490,13 @@ fn arm<'p>(
     known: &Known,
     counters: &PolicyCounters,
 ) -> (Arm, Option<&'p str>) {
-    let header = canary.split_header.as_ref().and_then(|name| ask.field(name.as_str()));
-    if let Some(value) = header {
-        match canary.choice(str::from_utf8(value).ok()) {
-            CanaryChoice::Stable => return (Arm::Stable, None),
-            CanaryChoice::Canary => return (Arm::Canary, None),
-            CanaryChoice::Backend(name) => return (Arm::Canary, Some(name.as_str())),
-            CanaryChoice::Split => counters.headers_ignored.bump(),
-        }
+    let text = ask::text(canary.split_header.as_ref(), ask);
+    match canary.choice(text) {
+        CanaryChoice::Stable => return (Arm::Stable, None),
+        CanaryChoice::Canary => return (Arm::Canary, None),
+        CanaryChoice::Backend(name) => return (Arm::Canary, Some(name.as_str())),
+        CanaryChoice::Split if text.is_some() => counters.headers_ignored.bump(),
+        CanaryChoice::Split => {}
     }
     let share = canary.traffic_split.parts_per_million();
     let session = known.session.map(|session| session.arm(share));
@@ -519,13 +517,6 @@ fn count(policy: &Policy, pool: Pool<'_>, counters: &PolicyCounters) {
         Some(Slot::Blue) => counters.blue.bump(),
         Some(Slot::Green) => counters.green.bump(),
         None => {}
-    }
-}
-
-const fn other(slot: Slot) -> Slot {
-    match slot {
-        Slot::Blue => Slot::Green,
-        Slot::Green => Slot::Blue,
     }
 }
 

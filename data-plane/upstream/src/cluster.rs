@@ -24,7 +24,7 @@ use crate::{
     attempt::Attempt,
     balancer::{Balancer, Loads, round_robin::RoundRobin},
     breaker::Breaker,
-    choose::{Picked, Scratch},
+    choose::{Picked, Scratch, out},
     counters::{PerWorker, PolicyCounters},
     endpoint::Endpoint,
     levels,
@@ -128,11 +128,8 @@ impl Cluster {
         base: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, MissingBackend> {
         let Blueprint { key, name, service, traffic, backends, is_retried, around } = blueprint;
-        let beside = traffic.canary.iter().flat_map(|canary| &canary.backends);
-        let beside = beside.filter(|(id, _)| !service.backends.contains(id));
-        let all: Vec<_> = service.backends.iter().chain(beside.map(|(id, _)| id)).collect();
-        let mut found = Vec::with_capacity(all.len());
-        for id in all {
+        let mut found = Vec::with_capacity(service.backends.len());
+        for id in traffic.members(&service.backends) {
             let backend = backends.get(id).ok_or_else(|| MissingBackend(id.clone()))?;
             found.push((id, backend));
         }
@@ -174,18 +171,15 @@ impl Cluster {
                 },
                 |member| member.endpoint,
             );
-            let canaries = traffic.canary.iter().flat_map(|canary| &canary.backends);
-            let mut of_canary =
-                canaries.filter(|(canary, _)| canary == id).map(|(_, weight)| *weight);
             let is_local = backend.zone.is_some() && backend.zone == around.zone;
             let standing = policy.as_ref().map(|policy| {
                 let previous = previous.as_ref().map(|member| &member.standing);
-                let place = (id.as_str(), backend.priority, is_local);
+                let place = (id, backend.priority, is_local);
                 policy.standing(place, service, around, previous)
             });
             members.push(Member {
                 endpoint,
-                weight: of_canary.next().unwrap_or(backend.weight).get(),
+                weight: traffic.canary_weight(id).unwrap_or(backend.weight).get(),
                 admin_state: backend.admin_state,
                 standing: standing.unwrap_or_default(),
             });
@@ -423,11 +417,9 @@ impl LocalCluster {
         let pools = self.policy().and_then(|policy| policy.pools(ask));
         let mut members = self.cluster.members.iter().enumerate();
         members.any(|(index, member)| {
-            let Standing { breaker, ejection, .. } = &member.standing;
-            member.share() > 0
+            member.weight > 0
                 && pools.is_none_or(|pools| pools.have(&member.standing))
-                && breaker.as_ref().is_none_or(|breaker| breaker.allows(now))
-                && ejection.as_ref().is_none_or(|ejection| !ejection.is_ejected(now))
+                && out(index, member, &[], now).is_none()
                 && !had_it(index)
         })
     }

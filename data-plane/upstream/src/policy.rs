@@ -14,13 +14,12 @@ use lb_model::{
         TrafficManagement,
     },
     resource::HashKey,
-    rule::HeaderName,
-    value::Label,
+    value::{BackendName, Label, Percentage},
 };
 use tokio::time::Instant;
 
 use crate::{
-    ask::Ask,
+    ask::{self, Ask},
     breaker::{self, Breaker},
     hash, levels,
     limiter::{self, Limiter},
@@ -32,9 +31,6 @@ use crate::{
 
 /// Sessions that are remembered by header, for each service of a proxy.
 const SESSIONS: usize = 100_000;
-
-/// All requests, in millionths.
-const ALL: u32 = 1_000_000;
 
 /// What is the same for all clusters of a proxy.
 #[derive(Debug, Clone)]
@@ -167,16 +163,11 @@ impl Policy {
     /// The standing of a backend, with the memory of the one before where it still fits.
     pub(crate) fn standing(
         &self,
-        (name, priority, is_local): (&str, u8, bool),
+        (backend, priority, is_local): (&BackendName, u8, bool),
         service: &Service,
         around: &Surroundings,
         previous: Option<&Standing>,
     ) -> Standing {
-        let blue_green = self.traffic.blue_green.as_ref();
-        let slot = blue_green.and_then(|blue_green| {
-            let is_in = |slot| blue_green.backends(slot).iter().any(|id| id.as_str() == name);
-            [Slot::Blue, Slot::Green].into_iter().find(|slot| is_in(*slot))
-        });
         let breaker = self.traffic.circuit_breaker.as_ref().map(|spec| {
             let settings = breaker_settings(spec);
             let kept = previous.and_then(|previous| previous.breaker.as_ref());
@@ -202,9 +193,9 @@ impl Policy {
             kept.map_or_else(|| Arc::new(Limiter::new(settings)), Arc::clone)
         });
         Standing {
-            hash: hash::key(name.as_bytes()),
-            slot,
-            is_canary: self.traffic.canaries().any(|id| id.as_str() == name),
+            hash: hash::key(backend.as_str().as_bytes()),
+            slot: self.traffic.slot_of(backend),
+            is_canary: self.traffic.canary_weight(backend).is_some(),
             priority,
             is_local,
             breaker,
@@ -221,17 +212,15 @@ impl Policy {
     /// The parts that a request may be led to, where there are parts.
     pub(crate) fn pools(&self, ask: &dyn Ask) -> Option<Pools> {
         let TrafficManagement { blue_green, canary, .. } = &*self.traffic;
-        let field = |name: &HeaderName| ask.field(name.as_str());
         let slot = blue_green.as_ref().filter(|blue_green| !blue_green.fallback).map(|it| {
-            let header = it.switch_header.as_ref().and_then(field);
-            it.slot(header.map(|text| str::from_utf8(text).unwrap_or_default()), ask.client())
+            let text = ask::text(it.switch_header.as_ref(), ask);
+            it.slot(text, ask.client())
         });
         let takes_canary = canary.as_ref().is_some_and(|canary| {
-            let header = canary.split_header.as_ref().and_then(field);
-            match canary.choice(header.and_then(|text| str::from_utf8(text).ok())) {
+            match canary.choice(ask::text(canary.split_header.as_ref(), ask)) {
                 CanaryChoice::Canary | CanaryChoice::Backend(_) => true,
                 CanaryChoice::Stable => false,
-                CanaryChoice::Split => canary.traffic_split.parts_per_million() == ALL,
+                CanaryChoice::Split => canary.traffic_split == Percentage::ALL,
             }
         });
         self.divides().then_some(Pools { slot, takes_canary })

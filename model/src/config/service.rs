@@ -110,9 +110,7 @@ impl Service {
 
     /// All of its backends: the pool, and what canaries it has beside the pool.
     pub fn members(&self) -> impl Iterator<Item = &BackendName> {
-        let canaries = self.traffic_management.canaries();
-        let beside = canaries.filter(|name| !self.backends.contains(name));
-        self.backends.iter().chain(beside)
+        self.traffic_management.members(&self.backends)
     }
 
     /// The services that may answer in its place.

@@ -166,6 +166,35 @@ impl TrafficManagement {
     pub fn canaries(&self) -> impl Iterator<Item = &BackendName> {
         self.canary.iter().flat_map(|canary| &canary.backends).map(|(name, _)| name)
     }
+
+    /// All backends among which requests are divided: those of a service's `pool`, then the
+    /// canaries that are not in it.
+    pub fn members<'t>(&'t self, pool: &'t [BackendName]) -> impl Iterator<Item = &'t BackendName> {
+        pool.iter().chain(self.canaries().filter(|name| !pool.contains(name)))
+    }
+
+    /// The share of a backend among the canaries, if it is one.
+    pub fn canary_weight(&self, backend: &BackendName) -> Option<Weight> {
+        let mut canaries = self.canary.iter().flat_map(|canary| &canary.backends);
+        canaries.find(|(name, _)| name == backend).map(|(_, weight)| *weight)
+    }
+
+    /// The slot of a backend, if there are slots and it is in one.
+    pub fn slot_of(&self, backend: &BackendName) -> Option<Slot> {
+        let slots = self.blue_green.as_ref()?;
+        [Slot::Blue, Slot::Green].into_iter().find(|slot| slots.backends(*slot).contains(backend))
+    }
+}
+
+impl Slot {
+    /// The one that does not serve when this one does.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Blue => Self::Green,
+            Self::Green => Self::Blue,
+        }
+    }
 }
 
 impl BlueGreen {

@@ -48,6 +48,9 @@ impl Percentage {
     /// None of it.
     pub const ZERO: Self = Self(0);
 
+    /// All of it.
+    pub const ALL: Self = Self(WHOLE);
+
     /// So many millionths.
     pub fn of_millionths(parts: u32) -> Option<Self> {
         (parts <= WHOLE).then_some(Self(parts))

@@ -9,13 +9,13 @@ use lb_model::{
     Config,
     api::Choice,
     config::{Canary, CanaryChoice, CanarySticky, Route, TrafficManagement},
-    value::{BackendName, ServiceName},
+    value::{BackendName, Percentage, ServiceName},
 };
 
 use super::{Live, View, pool::Pool, request::Request};
 use crate::{
-    arm::{self, Arm, MILLION},
-    ask::Ask,
+    arm::{self, Arm},
+    ask::{self, Ask},
     hash,
 };
 
@@ -95,16 +95,15 @@ impl Known {
 
 impl<'c> Version<'c> {
     pub(super) fn of(canary: &'c Canary, request: &Request, known: &Known) -> Self {
-        let header = canary.split_header.as_ref().and_then(|name| request.field(name.as_str()));
-        match canary.choice(header.and_then(|value| str::from_utf8(value).ok())) {
+        match canary.choice(ask::text(canary.split_header.as_ref(), request)) {
             CanaryChoice::Stable => return Self::Stable("the header asks for it"),
             CanaryChoice::Canary => return Self::Canary("the header asks for it"),
             CanaryChoice::Backend(name) => return Self::Backend(name),
             CanaryChoice::Split => {}
         }
-        match canary.traffic_split.parts_per_million() {
-            0 => return Self::Stable("the canary has no share"),
-            MILLION => return Self::Canary("the canary has all of them"),
+        match canary.traffic_split {
+            Percentage::ZERO => return Self::Stable("the canary has no share"),
+            Percentage::ALL => return Self::Canary("the canary has all of them"),
             _ => {}
         }
         if known.has_cookie && matches!(canary.sticky, Some(sticky) if sticky != CanarySticky::Ip) {

@@ -5,7 +5,7 @@
 
 use lb_model::{
     Config,
-    config::{AdminState, Backend, BlueGreen, Service, Slot, Strategy, TrafficManagement},
+    config::{AdminState, Backend, Service, Slot, Strategy, TrafficManagement},
     value::{BackendName, HashSource, Label},
 };
 
@@ -60,22 +60,15 @@ impl<'a> Pool<'a> {
         traffic: &'a TrafficManagement,
         request: &'a Request,
     ) -> Self {
-        let canaries = || traffic.canary.iter().flat_map(|canary| &canary.backends);
-        let beside = canaries().map(|(id, _)| id).filter(|id| !service.backends.contains(id));
-        let members = service.backends.iter().chain(beside).filter_map(|id| {
+        let members = traffic.members(&service.backends).filter_map(|id| {
             let backend = config.backends.get(id)?;
-            let of_canary = canaries().find(|(canary, _)| canary == id).map(|(_, weight)| *weight);
-            let is_in = |slots: &BlueGreen, slot| slots.backends(slot).contains(id);
-            let slots = traffic.blue_green.as_ref();
-            let slot = slots.and_then(|slots| {
-                [Slot::Blue, Slot::Green].into_iter().find(|slot| is_in(slots, *slot))
-            });
+            let of_canary = traffic.canary_weight(id);
             Some(Member {
                 id,
                 backend,
                 hash: hash::key(id.as_str().as_bytes()),
                 weight: of_canary.unwrap_or(backend.weight).get(),
-                slot,
+                slot: traffic.slot_of(id),
                 is_canary: of_canary.is_some(),
             })
         });
@@ -111,11 +104,7 @@ impl<'a> Pool<'a> {
         }
         let slots = self.traffic.blue_green.as_ref().filter(|slots| slots.fallback);
         if let Some(slots) = slots.filter(|_| !weighed.any()) {
-            let other = match part.slot.unwrap_or(slots.active) {
-                Slot::Blue => Slot::Green,
-                Slot::Green => Slot::Blue,
-            };
-            part.slot = Some(other);
+            part.slot = Some(part.slot.unwrap_or(slots.active).other());
             why += "the slot has nobody to choose, so the other one answers: ";
             weighed = self.weigh(part, view);
         }
@@ -128,10 +117,8 @@ impl<'a> Pool<'a> {
 
     fn slot(&self) -> Option<Slot> {
         let slots = self.traffic.blue_green.as_ref()?;
-        let header =
-            slots.switch_header.as_ref().and_then(|name| self.request.field(name.as_str()));
-        let header = header.map(|value| str::from_utf8(value).unwrap_or_default());
-        Some(slots.slot(header, self.request.client()))
+        let text = ask::text(slots.switch_header.as_ref(), self.request);
+        Some(slots.slot(text, self.request.client()))
     }
 
     fn has(part: Part<'_>, member: &Member<'_>) -> bool {

@@ -7,13 +7,13 @@ use lb_http::{
     Clock, Reason, Transport,
     h1::{BodyLength, RequestHead},
 };
-use lb_upstream::{Connection, Outgoing};
+use lb_upstream::Connection;
 
 use super::{Http1, Next, scratch::Scratch, transfer::Transfer};
 use crate::proxy::{
     answer::{self, Terms},
     exchange::Exchange,
-    forward::{Failure, Forward, Sent, Way, is_final},
+    forward::{Failure, Forward, Sent, Way, first},
     handler::{Asked, accept},
     mirror::{self, Waiting},
     outgoing::{Draft, write_head},
@@ -51,19 +51,10 @@ impl<S: Transport> Http1<S> {
         let sent = if let Some(draft) = draft {
             Box::pin(self.forward(*draft, outgoing, (&mut exchange, &mut clock), None)).await
         } else {
-            let is_once = way == Way::Once;
-            if !is_once {
-                exchange.deposit();
-            }
-            let limits = exchange.limits().send;
-            let deadline = if is_once { exchange.deadline() } else { exchange.first_deadline() };
-            let start = exchange.start();
-            let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-            let endpoint = Rc::clone(exchange.endpoint());
-            let sent = endpoint.send(request, self, limits, &mut clock).await;
+            let request = (&head.method, &**outgoing);
+            let (sent, is_final) = first(&exchange, way, request, self, &mut clock).await;
             // What could be put together once can be put together again.
-            let draft =
-                if is_once || is_final(&exchange, &sent) { None } else { self.redraft(head).ok() };
+            let draft = if is_final { None } else { self.redraft(head).ok() };
             match draft {
                 Some(draft) => {
                     let of = (&mut exchange, &mut clock);

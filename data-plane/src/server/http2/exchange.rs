@@ -14,7 +14,7 @@ use lb_http::{
     h2::{ErrorCode, Fault, HeadWriter, RequestHead},
     hop_by_hop::accepts_trailers,
 };
-use lb_upstream::{Connection, Outgoing};
+use lb_upstream::Connection;
 
 use super::{
     scratch::Scratch,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::proxy::{
     exchange::Exchange,
-    forward::{Failure, Forward, Sent, Way, is_final},
+    forward::{Failure, Forward, Sent, Way, first},
     handler::{Asked, accept},
     http2::{write_head, write_refusal},
     mirror::{self, Waiting},
@@ -121,19 +121,10 @@ async fn answer(
     let sent = if let Some(draft) = draft {
         Box::pin(forward(upload, *draft, outgoing, (&mut exchange, &mut *clock), None)).await
     } else {
-        let is_once = way == Way::Once;
-        if !is_once {
-            exchange.deposit();
-        }
-        let limits = exchange.limits().send;
-        let deadline = if is_once { exchange.deadline() } else { exchange.first_deadline() };
-        let start = exchange.start();
-        let request = Outgoing { head: outgoing, method: &head.method, start, deadline };
-        let endpoint = Rc::clone(exchange.endpoint());
-        let sent = endpoint.send(request, upload, limits, clock).await;
+        let request = (&head.method, &**outgoing);
+        let (sent, is_final) = first(&exchange, way, request, upload, clock).await;
         // What could be put together once can be put together again.
-        let draft =
-            if is_once || is_final(&exchange, &sent) { None } else { redraft(upload, head).ok() };
+        let draft = if is_final { None } else { redraft(upload, head).ok() };
         match draft {
             Some(draft) => {
                 let of = (&mut exchange, &mut *clock);
